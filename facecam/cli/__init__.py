@@ -1,0 +1,94 @@
+"""The command line: Click, one file per command group, thin, each loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from facecam import __version__
+from facecam.errors import FacecamError
+
+#: Command name -> module below facecam.cli that defines a Click command of that name (dashes to underscores).
+COMMANDS = {
+    "enroll": "enroll",
+    "people": "people",
+    "run": "run",
+    "label": "label",
+    "models": "models",
+    "doctor": "doctor",
+    "demo": "demo",
+}
+_SUMMARIES = {
+    "enroll": "Learn a person from photos, a video or the camera.",
+    "people": "List, rename, merge, remove, export and import people.",
+    "run": "Label a live camera, stream or video.",
+    "label": "Label video files and photos in batch.",
+    "models": "List, pull, add, choose and verify models.",
+    "doctor": "Check this machine: packages, devices, cameras, models, gallery.",
+    "demo": "Show the main job on two portraits that pip installed.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is called; --help needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        module = COMMANDS.get(name)
+        if module is None:
+            return None
+        loaded = importlib.import_module(f"facecam.cli.{module}")
+        command: click.Command = getattr(loaded, name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _SUMMARIES[name]) for name in COMMANDS])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: facecam enroll --name Ada ada.jpg && facecam run",
+)
+@click.version_option(__version__, prog_name="facecam")
+@click.pass_context
+def facecam(ctx: click.Context) -> None:
+    """facecam tells you, live, who is in front of the camera."""
+    from facecam.settings import load_config
+
+    ctx.default_map = {name: load_config() for name in COMMANDS}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit: the one place that turns a FacecamError into a line and a status."""
+    sys.exit(invoke(args))
+
+
+def invoke(args: list[str] | None = None, **extra: Any) -> int:
+    """Run the command line; returns the exit code (0 done, 1 failed, 2 usage, 10 to 14, 130 interrupted)."""
+    try:
+        result = facecam.main(args=args, prog_name="facecam", standalone_mode=False, **extra)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("facecam: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; say nothing more, not even at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FacecamError as error:
+        click.echo(f"facecam: {error}", err=True)
+        return error.exit_code

@@ -1,0 +1,56 @@
+"""Shared options, derived from `facecam.settings.Settings`, as decorators."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from facecam.settings import SETTING_FIELDS, Settings, min_face_pixels
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _type(name: str) -> Any:
+    meta = SETTING_FIELDS[name].metadata
+    if "choices" in meta:
+        return click.Choice(meta["choices"])
+    if "low" in meta:
+        whole = isinstance(SETTING_FIELDS[name].default, int)
+        return (click.IntRange if whole else click.FloatRange)(meta["low"], meta["high"])
+    return str
+
+
+def _checked_min_face(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    min_face_pixels(value, 1080)
+    return value
+
+
+def settings(*names: str) -> Callable[[F], F]:
+    """Add one option per named setting; the command receives one ``settings: Settings``."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def gathered(*args: Any, **kwargs: Any) -> Any:
+            chosen = {name: kwargs.pop(name) for name in names}
+            return command(*args, settings=Settings(**chosen), **kwargs)
+
+        wrapped: Any = gathered
+        for name in reversed(names):
+            entry = SETTING_FIELDS[name]
+            wrapped = click.option(
+                "--" + name.replace("_", "-"),
+                name,
+                default=entry.default,
+                type=_type(name),
+                metavar=entry.metadata.get("metavar"),
+                envvar="FACECAM_" + name.upper(),
+                show_default=entry.default is not None,
+                callback=_checked_min_face if name == "min_face" else None,
+                help=entry.metadata["help"],
+            )(wrapped)
+        return wrapped  # type: ignore[no-any-return]
+
+    return decorate
