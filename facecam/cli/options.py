@@ -51,6 +51,6 @@ def settings(*names: str) -> Callable[[F], F]:
                 callback=_checked_min_face if name == "min_face" else None,
                 help=entry.metadata["help"],
             )(wrapped)
-        return wrapped  # type: ignore[no-any-return]
+        return wrapped
 
     return decorate

@@ -1,0 +1,100 @@
+"""Frames of a file to tracks with one answer each: boxes between detections, decisions with all the evidence."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from facecam.geometry import between
+from facecam.pipeline import Recogniser
+from facecam.values import NOBODY, Box, Frame, Match
+from facecam.vision.track import Track
+
+#: A track that ended before it was decided may still be named when its best crop was this good.
+LATE_QUALITY: Final = 0.35
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one frame.
+
+    Attributes:
+        index, time: of the frame; seconds as the container gives them.
+        faces: (track id, box, detector's score).
+    """
+
+    index: int
+    time: float
+    faces: list[tuple[int, Box, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackResult:
+    """The final word on a track."""
+
+    match: Match
+    believed: bool
+
+
+class Analysis:
+    """Runs a Recogniser over a file and gives records in order, a little late.
+
+    Boxes on frames without detection lie between the hits before and after, so records wait until the
+    next hit of every live track; the tracker's patience bounds the wait, and with it the memory.
+
+    Attributes:
+        results: track id -> answer, complete when `records` is exhausted.
+    """
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.recogniser = recogniser
+        self.results: dict[int, TrackResult] = {}
+        self._pending: deque[Record] = deque()
+        self._hits: dict[int, tuple[int, Box]] = {}
+
+    def records(self, frames: Iterable[Frame]) -> Iterator[Record]:
+        """One record for each frame, in order."""
+        for frame in frames:
+            step = self.recogniser.step(frame)
+            for track in step.ended:
+                self._end(track, reach=step.cut)
+            self._pending.append(Record(frame.index, frame.time))
+            if step.looked:
+                for track in self.recogniser.tracker.tracks:
+                    if track.last == frame.index:
+                        self._hit(track)
+            yield from self._ready()
+        for track in self.recogniser.tracker.clear():
+            self._end(track, reach=True)
+        yield from self._ready()
+
+    def _hit(self, track: Track) -> None:
+        now = (track.last, track.box)
+        before = self._hits.get(track.id)
+        for record in self._pending:
+            if record.index == now[0]:
+                record.faces.append((track.id, track.box, track.score))
+            elif before is not None and before[0] < record.index < now[0]:
+                share = (record.index - before[0]) / (now[0] - before[0])
+                record.faces.append((track.id, between(before[1], now[1], share), track.score))
+        self._hits[track.id] = now
+
+    def _end(self, track: Track, *, reach: bool) -> None:
+        """A track is over; ``reach``: its shot ended, so it was there until now if it was at the last look."""
+        last = self._hits.pop(track.id, None)
+        if reach and last is not None and track.misses == 0:
+            for record in self._pending:
+                if record.index > last[0]:
+                    record.faces.append((track.id, track.predict(record.time), track.score))
+        evidence = self.recogniser.forget(track.id)
+        match = NOBODY
+        if evidence is not None and evidence.count and (evidence.decided or evidence.best >= LATE_QUALITY):
+            match = evidence.match
+        self.results[track.id] = TrackResult(match, track.confirmed)
+
+    def _ready(self) -> Iterator[Record]:
+        oldest = min((index for index, _ in self._hits.values()), default=None)
+        while self._pending and (oldest is None or self._pending[0].index <= oldest):
+            yield self._pending.popleft()

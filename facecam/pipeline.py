@@ -1,0 +1,270 @@
+"""The way of a frame: detect, track, embed when worth it, match. The one module that sees all of the stages.
+
+A `Recogniser` takes frames one after another and answers with sightings. Detection runs on some frames
+only: near the known faces at their own scale, and level by level over the whole frame, cheap levels
+often, dear ones seldom. Everything is scheduled by frame count, so that two runs over one file agree;
+only a live source may tell it to work less.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecam.people.match import Matcher
+from facecam.people.quality import Quality, measure
+from facecam.settings import Settings, min_face_pixels
+from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
+from facecam.vision.align import align
+from facecam.vision.detect import Detector
+from facecam.vision.embed import Embedder
+from facecam.vision.track import Track, Tracker
+
+#: Mean absolute difference of two thumbnails (0 to 255) that makes a cut, and how much larger it must be
+#: than the usual difference between neighbours.
+CUT_DIFFERENCE: Final = 18.0
+CUT_RATIO: Final = 3.0
+#: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a
+#: level's price is its area, so that dear levels come seldom.
+SEARCH_FRAMES: Final = ((0.10, 6), (0.25, 9), (0.5, 15), (math.inf, 24))
+#: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
+EMBED_UNSURE: Final = (3, 3, 6, 6, 12, 12, 24)
+EMBED_SURE: Final = 45
+#: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
+ENOUGH_QUALITY: Final = 0.9
+ENOUGH_VECTORS: Final = 3
+
+
+class LandmarkFinder(Protocol):
+    """Gives faces their landmarks; leaves alone those that have some."""
+
+    def locate(self, image: Image, faces: Sequence[Face]) -> list[Face]: ...
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What a track has shown of who it is: the quality-weighted sum of its unit vectors.
+
+    Attributes:
+        total: float64, D; weight: sum of the weights; count: number of vectors.
+        best: highest quality so far; next_frame: index from which another embedding is worth it.
+        match: the answer so far; decided: whether it may be shown.
+    """
+
+    total: NDArray[np.float64] | None = None
+    weight: float = 0.0
+    count: int = 0
+    best: float = 0.0
+    next_frame: int = 0
+    match: Match = NOBODY
+    decided: bool = False
+
+    def add(self, vector: NDArray[np.float32], quality: float) -> None:
+        weight = quality**2
+        scaled = weight * vector.astype(np.float64)
+        self.total = scaled if self.total is None else self.total + scaled
+        self.weight += weight
+        self.best = max(self.best, quality)
+        self.count += 1
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """float32, D, norm 1."""
+        if self.total is None:
+            raise ValueError("no evidence yet")
+        unit: NDArray[np.float32] = (self.total / np.linalg.norm(self.total)).astype(np.float32)
+        return unit
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds spent in each stage and how often the models ran."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    detections: int = 0
+    embeddings: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class CutTest:
+    """Says where one shot ends and the next begins, from thumbnails."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.int16] | None = None
+        self._usual = 4.0
+
+    def is_cut(self, frame: Frame) -> bool:
+        luma = frame.luma.astype(np.int16)
+        last, self._last = self._last, luma
+        if last is None or last.shape != luma.shape:
+            return last is not None
+        difference = float(np.abs(luma - last).mean())
+        # A flash or a pan also differs; brightness alone (exposure) is taken out before calling it a cut.
+        if difference > CUT_DIFFERENCE:
+            shift = float(luma.mean() - last.mean())
+            difference = float(np.abs(luma - last - shift).mean())
+        cut = difference > max(CUT_DIFFERENCE, CUT_RATIO * self._usual)
+        if not cut:
+            self._usual += 0.1 * (difference - self._usual)
+        return cut
+
+
+@dataclass(slots=True)
+class Step:
+    """What one frame brought.
+
+    Attributes:
+        looked: whether detection ran on it; cut: whether a new shot begins with it.
+        ended: tracks that ended here.
+    """
+
+    looked: bool
+    cut: bool
+    ended: list[Track]
+
+
+class Recogniser:
+    """Runs the stages over the frames of one source.
+
+    Attributes:
+        tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
+        timing: where the time went.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        landmarker: LandmarkFinder,
+        embedder: Embedder,
+        matcher: Matcher,
+        settings: Settings,
+    ) -> None:
+        self.detector = detector
+        self.landmarker = landmarker
+        self.embedder = embedder
+        self.matcher = matcher
+        self.settings = settings
+        self.tracker = Tracker()
+        self.evidence: dict[int, Evidence] = {}
+        self.timing = Timing()
+        self.detect_every = settings.detect_every
+        self._cuts = CutTest()
+        self._size = (0, 0)
+        self._levels: list[tuple[float, int]] = []
+        self._searched: list[int] = []
+        self._next_look = 0
+
+    # --- one frame after another -------------------------------------------------------------------------
+
+    def step(self, frame: Frame) -> Step:
+        """Take the next frame: detect if it is due, track, embed what is worth it, match."""
+        with self.timing.stage("cut"):
+            cut = self._cuts.is_cut(frame)
+        ended: list[Track] = []
+        if (frame.width, frame.height) != self._size:
+            self._plan(frame.width, frame.height)
+            cut = cut or frame.index > 0
+        if cut:
+            ended = self.tracker.clear()
+            self._searched = [-(10**9)] * len(self._levels)
+        if frame.index < self._next_look and not cut:
+            return Step(False, cut, ended)
+        self._next_look = frame.index + self.detect_every
+        ended += self._look(frame)
+        self._embed(frame)
+        return Step(True, cut, ended)
+
+    def _plan(self, width: int, height: int) -> None:
+        """Choose the pyramid for a frame size and how often each level is searched."""
+        self._size = (width, height)
+        min_face = min_face_pixels(self.settings.min_face, height)
+        self._levels = []
+        for scale in self.detector.levels(width, height, min_face):
+            area = width * height * scale * scale / 1e6
+            self._levels.append((scale, next(frames for limit, frames in SEARCH_FRAMES if area <= limit)))
+        self._searched = [-(10**9)] * len(self._levels)
+
+    def _look(self, frame: Frame) -> list[Track]:
+        with self.timing.stage("detect"):
+            followed = self.detector.follow(frame.image, self.tracker.predict(frame.time))
+            due = [i for i, (_, gap) in enumerate(self._levels) if frame.index - self._searched[i] >= gap]
+            found = []
+            if due:
+                found = self.detector.detect_levels(frame.image, [self._levels[i][0] for i in due])
+                for i in due:
+                    self._searched[i] = frame.index
+            self.timing.detections += 1
+        with self.timing.stage("track"):
+            return self.tracker.update(frame.index, frame.time, followed, found)
+
+    def _embed(self, frame: Frame) -> None:
+        tracks = []
+        for track in self.tracker.tracks:
+            evidence = self.evidence.setdefault(track.id, Evidence())
+            if track.last == frame.index and frame.index >= evidence.next_frame:
+                tracks.append(track)
+        if not tracks:
+            return
+        with self.timing.stage("align"):
+            measured = [t.measured or Face(t.box, t.score) for t in tracks]
+            faces = self.landmarker.locate(frame.image, measured)
+            crops = [align(frame.image, face, self.embedder.template) for face in faces]
+            qualities = [measure(crop, face) for crop, face in zip(crops, faces)]
+        with self.timing.stage("embed"):
+            vectors = self.embedder.embed(crops)
+            self.timing.embeddings += len(crops)
+        with self.timing.stage("match"):
+            for track, vector, quality in zip(tracks, vectors, qualities):
+                self._learn(self.evidence[track.id], vector, quality, frame.index)
+
+    def _learn(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality, index: int) -> None:
+        evidence.add(vector, quality.overall)
+        evidence.match = self.matcher.match(evidence.vector[None])[0]
+        evidence.decided = (
+            evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
+        )
+        sure = evidence.decided and evidence.match.name is not None
+        gap = EMBED_SURE if sure else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
+        evidence.next_frame = index + gap
+
+    # --- answers -----------------------------------------------------------------------------------------
+
+    def identity(self, track_id: int) -> tuple[Match, bool]:
+        """The answer for a track so far, and whether it is decided."""
+        evidence = self.evidence.get(track_id)
+        return (evidence.match, evidence.decided) if evidence else (NOBODY, False)
+
+    def sightings(self, at: float) -> list[Sighting]:
+        """The live, believed tracks as they should look at a time (seconds): what a live view draws."""
+        seen = []
+        for track in self.tracker.tracks:
+            if track.confirmed and track.misses <= 2:
+                match, decided = self.identity(track.id)
+                shown = match if decided else NOBODY
+                seen.append(Sighting(track.id, Face(track.predict(at), track.score), shown, decided))
+        return seen
+
+    def forget(self, track_id: int) -> Evidence | None:
+        """Drop a track's evidence (and hand it over): a day of video must not fill the memory."""
+        return self.evidence.pop(track_id, None)
+
+    def restart(self, matcher: Matcher) -> None:
+        """Go on with a changed gallery: every track is matched again from the evidence it has."""
+        self.matcher = matcher
+        for evidence in self.evidence.values():
+            if evidence.count:
+                evidence.match = matcher.match(evidence.vector[None])[0]
