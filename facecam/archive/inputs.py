@@ -1,0 +1,117 @@
+"""What the user named on the command line, as a plan: which files, of which kind, to which outputs."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from facecam.errors import SourceError
+from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+PHOTO: Final = "photo"
+VIDEO: Final = "video"
+#: What this tool writes itself; found in a folder, it is not taken for an input.
+OWN_MARK: Final = ".labelled."
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input file.
+
+    Attributes:
+        path: of the file; kind: PHOTO or VIDEO.
+        stem: relative name, free of collisions, that the outputs' names begin with.
+    """
+
+    path: Path
+    kind: str
+    stem: str
+
+
+def kind_of(path: Path) -> str | None:
+    """PHOTO or VIDEO by the file's suffix, None for anything else."""
+    suffix = path.suffix.lower()
+    return PHOTO if suffix in IMAGE_SUFFIXES else VIDEO if suffix in VIDEO_SUFFIXES else None
+
+
+def expand(inputs: Iterable[str]) -> tuple[list[tuple[Path, str, Path]], list[str]]:
+    """Files behind files, folders (recursive) and globs, each once, in a stable order.
+
+    Returns:
+        (path, kind, path relative to what was named) of each file, and one line for each input that
+        gave nothing.
+    """
+    found: dict[Path, tuple[str, Path]] = {}
+    problems: list[str] = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            before = len(found)
+            for file in _walk(path):
+                kind = kind_of(file)
+                if kind is not None and OWN_MARK not in file.name:
+                    found.setdefault(file, (kind, file.relative_to(path)))
+            if len(found) == before:
+                problems.append(f"{text}: no photo or video in this folder")
+        elif path.exists():
+            # A file that was named is tried, whatever its suffix says: as a video, which tells best.
+            found.setdefault(path, (kind_of(path) or VIDEO, Path(path.name)))
+        elif glob.has_magic(text):
+            matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
+            files = [m for m in matches if m.is_file() and OWN_MARK not in m.name and kind_of(m)]
+            for file in files:
+                found.setdefault(file, (kind_of(file) or VIDEO, Path(file.name)))
+            if not files:
+                problems.append(f"{text}: no photo or video matches this pattern")
+        else:
+            problems.append(f"{text}: no such file or folder")
+    return [(path, kind, relative) for path, (kind, relative) in found.items()], problems
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield Path(where) / name
+
+
+def plan(inputs: Sequence[str]) -> tuple[list[Item], list[str]]:
+    """Decide what the outputs of each input are called.
+
+    ``clip.mp4`` becomes ``clip``; two inputs with one stem keep their extensions; two of the same name from
+    different folders take the folder's name in front.
+
+    Returns:
+        the items and one line for each input that gave nothing.
+
+    Raises:
+        SourceError: nothing at all was found and only one input was named.
+    """
+    files, problems = expand(inputs)
+    if not files and len(inputs) == 1 and not Path(inputs[0]).is_dir():
+        raise SourceError(problems[0])
+    names: list[str] = []
+    # photos of one stem and a video of that stem do not collide only by luck: treat them alike
+    stems = Counter(str(relative.with_suffix("")).casefold() for _, _, relative in files)
+    for _, _, relative in files:
+        alone = stems[str(relative.with_suffix("")).casefold()] == 1
+        names.append(str(relative.with_suffix("") if alone else relative))
+    counts = Counter(name.casefold() for name in names)
+    for i, (path, _, _) in enumerate(files):
+        if counts[names[i].casefold()] > 1:
+            names[i] = str(Path(f"{path.absolute().parent.name}_{Path(names[i]).name}"))
+    taken: set[str] = set()
+    items = []
+    for (path, kind, _), name in zip(files, names):
+        unique, number = name, 2
+        while unique.casefold() in taken:
+            unique, number = f"{name}-{number}", number + 1
+        taken.add(unique.casefold())
+        items.append(Item(path, kind, unique))
+    return items, problems

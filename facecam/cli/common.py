@@ -1,0 +1,55 @@
+"""What several commands do first: open the models and the gallery, and say once what matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from facecam.settings import Settings, home
+from facecam.video.cv import import_cv2
+
+if TYPE_CHECKING:
+    from facecam.engine import Engine
+    from facecam.people.gallery import Gallery
+    from facecam.people.match import Matcher
+
+
+def note(line: str) -> None:
+    """A line for the user, on stderr: stdout belongs to data."""
+    click.echo(f"facecam: {line}", err=True)
+
+
+def open_engine(settings: Settings) -> Engine:
+    """The models of the pack in use; says in one line why they run on the CPU when that was not asked for."""
+    import_cv2()
+    from facecam.engine import open_engine as load
+
+    engine = load(settings)
+    if engine.device.why is not None:
+        note(f"running on the CPU: {engine.device.why}")
+    return engine
+
+
+def open_gallery() -> Gallery | None:
+    """The gallery, or None when nobody was ever enrolled."""
+    from facecam.people.gallery import Gallery
+
+    if not (home() / "gallery.db").exists():
+        return None
+    return Gallery.open(create=False)
+
+
+def open_matcher(engine: Engine, gallery: Gallery | None) -> Matcher:
+    """The gallery's matcher; says once when nobody is enrolled."""
+    matcher = engine.matcher(gallery)
+    if not len(matcher):
+        note("nobody is enrolled, so everybody is unknown; run: facecam enroll --name NAME PHOTO")
+    return matcher
+
+
+def failed(lines: list[str]) -> int:
+    """Report inputs that failed, a line each; the exit code."""
+    for line in lines:
+        click.echo(f"facecam: {line}", err=True)
+    return 1 if lines else 0

@@ -1,0 +1,268 @@
+"""The gallery: people, their samples, and the vector spaces that the samples live in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecam.errors import GalleryDamaged, GalleryOfAnotherModel, UsageFault
+from facecam.people.names import clean_name, escaped, lookup_name, quoted
+from facecam.people.records import Added, Merged, Person, Record, Removed, TemplateSet
+from facecam.people.rows import askable, lend_crop, people_of, person_id, points_of, put
+from facecam.people.store import Store, mark_erase, utc_now
+from facecam.settings import home
+from facecam.values import Sample
+
+__all__ = ["Added", "Gallery", "Merged", "Person", "Record", "Removed", "TemplateSet"]
+
+
+class Gallery:
+    """The people that facecam knows, in one file. Every change is all or nothing and on the disk on return.
+
+    Any number of processes may use the file at once. A fault is a GalleryError (damaged, locked) or
+    an OutputError (read-only, disk full), both of one line.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Use `Gallery.open`."""
+        self.store = store
+
+    @classmethod
+    def open(cls, path: Path | None = None, create: bool = True) -> Gallery:
+        """Open the gallery at ``path``, by default gallery.db in facecam's home.
+
+        Args:
+            create: make an absent one. Without it, an absent gallery reads as one without people.
+
+        Raises:
+            GalleryDamaged, GalleryError, OutputError: see `Store.open`.
+        """
+        return cls(Store.open(path or home() / "gallery.db", create=create))
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    # What is there
+
+    def people(self) -> list[Person]:
+        """Everybody, sorted by name, letters of both cases together."""
+        with self.store.read() as db:
+            everybody = people_of(db)
+        return sorted(everybody, key=lambda p: (p.name.casefold(), p.name))
+
+    def person(self, name: str) -> Person:
+        """The person of that name.
+
+        Raises:
+            PersonNotFound: nobody; the message names those with a similar name.
+        """
+        with self.store.read() as db:
+            return people_of(db, person_id(db, name))[0]
+
+    def samples(self, name: str, *, crops: bool = False) -> list[Record]:
+        """A person's samples in the order in which they came.
+
+        Args:
+            crops: read the pictures, too.
+
+        Raises:
+            PersonNotFound: nobody has that name.
+        """
+        with self.store.read() as db:
+            found = person_id(db, name)
+            vectors: dict[int, dict[str, NDArray[np.float32]]] = {}
+            for sample, space, blob in db.execute(
+                "SELECT sample, space, vector FROM template JOIN sample ON sample.id = sample"
+                " WHERE person = ? ORDER BY space",
+                (found,),
+            ):
+                vectors.setdefault(sample, {})[space] = np.frombuffer(blob, "<f4").astype(np.float32)
+            return [
+                Record(digest, source, quality, created, vectors.get(id, {}), crop, size, points_of(marks), scheme)
+                for id, digest, source, quality, created, crop, size, marks, scheme in db.execute(
+                    "SELECT sample.id, digest, source, quality, created,"
+                    f" {'image' if crops else 'NULL'}, coalesce(length(image), 0), landmarks, scheme"
+                    " FROM sample LEFT JOIN crop ON crop.sample = sample.id WHERE person = ? ORDER BY sample.id",
+                    (found,),
+                )
+            ]
+
+    def has_digest(self, name: str, digest: str, space: str | None = None) -> bool:
+        """Whether the person was enrolled from this content (with a vector in ``space``, if given).
+
+        False for a name that nobody has.
+        """
+        with self.store.read() as db:
+            row = db.execute(
+                "SELECT 1 FROM sample JOIN person ON person.id = person"
+                " WHERE name = ? AND digest = ? AND (? IS NULL OR EXISTS"
+                " (SELECT 1 FROM template WHERE template.sample = sample.id AND space = ?))",
+                (askable(lookup_name(name)), digest, space, space),
+            ).fetchone()
+        return row is not None
+
+    def templates(self, space: str) -> TemplateSet:
+        """All vectors of ``space``.
+
+        Raises:
+            GalleryDamaged: a stored vector is not a unit vector of the space's dimension.
+        """
+        with self.store.read() as db:
+            rows = db.execute(
+                "SELECT name, vector FROM template JOIN sample ON sample.id = sample"
+                " JOIN person ON person.id = person WHERE space = ? ORDER BY name, digest",
+                (space,),
+            ).fetchall()
+        names = tuple(dict.fromkeys(name for name, _ in rows))
+        index = {name: i for i, name in enumerate(names)}
+        size = len(rows[0][1]) if rows else 0
+        if any(len(blob) != size for _, blob in rows):
+            raise GalleryDamaged(f"{self._shown}: vectors of one space differ in length; {_RESTORE}")
+        vectors = np.frombuffer(b"".join(blob for _, blob in rows), "<f4").astype(np.float32)
+        vectors = vectors.reshape(len(rows), size // 4)
+        with np.errstate(all="ignore"):
+            if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-2):
+                raise GalleryDamaged(f"{self._shown}: a stored vector does not have norm 1; {_RESTORE}")
+        return TemplateSet(names, np.array([index[name] for name, _ in rows], np.int32), vectors)
+
+    def spaces(self) -> dict[str, int]:
+        """How many vectors there are in each space."""
+        with self.store.read() as db:
+            return dict(db.execute("SELECT space, count(*) FROM template GROUP BY space ORDER BY space"))
+
+    def check_space(self, space: str) -> None:
+        """Make sure that everybody can be recognised by an embedder of ``space``.
+
+        Raises:
+            GalleryOfAnotherModel: somebody has no vector in it: they would silently be strangers.
+        """
+        strangers = [person for person in self.people() if space not in person.spaces]
+        if strangers:
+            shown = ", ".join(quoted(p.name) for p in strangers[:3]) + (" ..." if len(strangers) > 3 else "")
+            theirs = ", ".join(sorted({s for p in strangers for s in p.spaces}))
+            raise GalleryOfAnotherModel(
+                f"{self._shown}: {len(strangers)} of {len(self.people())} people ({shown}) were enrolled by "
+                f"another model (space {escaped(theirs)}) than the one in use ({escaped(space)}); {REEMBED}"
+            )
+
+    def version(self) -> int:
+        """A number that differs after every change by any process; asking costs some ten microseconds."""
+        return self.store.changes()
+
+    def setting(self, key: str) -> Any:
+        """What was kept with the gallery under ``key`` (a calibration, say); None if nothing was."""
+        text = self.store.value(f"setting.{key}")
+        return None if text is None else json.loads(text)
+
+    # Changes
+
+    def add(self, name: str, samples: Sequence[Sample]) -> Added:
+        """Enrol: all samples or, on any fault, none. The person is made if absent.
+
+        A sample whose content (digest) this person already has with a vector in the same space is
+        skipped and reported; with a vector of another space only, it gains the new vector.
+
+        Raises:
+            UsageFault: the name cannot be one.
+            ValueError: no samples, or vectors of another dimension than the space has.
+        """
+        with self.store.atomic() as db:
+            return put(db, clean_name(name), [Record.of(sample) for sample in samples])
+
+    def rename(self, old: str, new: str) -> Person:
+        """Give a person another name.
+
+        Raises:
+            PersonNotFound: nobody is called ``old``.
+            UsageFault: ``new`` cannot be a name, or somebody has it.
+        """
+        name = clean_name(new)
+        with self.store.atomic() as db:
+            person = person_id(db, old)
+            other = db.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()
+            if other is not None and other[0] != person:
+                raise UsageFault(
+                    f"there is already a person called {quoted(name)}; to make one person of both: "
+                    f"facecam people merge {quoted(old)} {quoted(name)}"
+                )
+            db.execute("UPDATE person SET name = ?, updated = ? WHERE id = ?", (name, utc_now(), person))
+        return self.person(name)
+
+    def merge(self, source: str, target: str) -> Merged:
+        """Give all samples of ``source`` to ``target``; ``source`` is no more.
+
+        Raises:
+            PersonNotFound: one of them does not exist.
+            UsageFault: both are the same person.
+        """
+        with self.store.atomic() as db:
+            old, new = person_id(db, source), person_id(db, target)
+            if old == new:
+                raise UsageFault(f"merge takes two people, not {quoted(target)} twice")
+            (before,) = db.execute("SELECT count(*) FROM sample WHERE person = ?", (old,)).fetchone()
+            # Where both have the same picture, the target's sample gains what it lacks.
+            pairs = db.execute(
+                "SELECT a.id, b.id FROM sample a JOIN sample b ON a.digest = b.digest"
+                " WHERE a.person = ? AND b.person = ?",
+                (old, new),
+            ).fetchall()
+            for theirs, kept in pairs:
+                db.execute("UPDATE OR IGNORE template SET sample = ? WHERE sample = ?", (kept, theirs))
+                lend_crop(db, theirs, kept)
+            db.execute("UPDATE OR IGNORE sample SET person = ? WHERE person = ?", (new, old))
+            db.execute("DELETE FROM person WHERE id = ?", (old,))
+            db.execute("UPDATE person SET updated = ? WHERE id = ?", (utc_now(), new))
+            (name,) = db.execute("SELECT name FROM person WHERE id = ?", (new,)).fetchone()
+        return Merged(name, before - len(pairs), len(pairs))
+
+    def remove(self, name: str) -> Removed:
+        """Delete a person so that no file of the gallery holds anything of them (`Store.erase`).
+
+        Raises:
+            PersonNotFound: nobody has that name.
+        """
+        with self.store.atomic() as db:
+            person = people_of(db, person_id(db, name))[0]
+            db.execute("DELETE FROM person WHERE id = ?", (person.id,))
+            mark_erase(db)
+        erased = self.store.erase()
+        return Removed(person.name, person.samples, person.crops, erased.backups, erased.problem)
+
+    def set_setting(self, key: str, value: Any) -> None:
+        """Keep ``value`` (anything JSON can hold) with the gallery; None takes it away."""
+        with self.store.atomic() as db:
+            if value is None:
+                db.execute("DELETE FROM meta WHERE key = ?", (f"setting.{key}",))
+            else:
+                text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"setting.{key}", text))
+
+    @property
+    def _shown(self) -> str:
+        return escaped(str(self.path))
+
+
+#: What to do about samples of another space. It may only name commands that exist.
+REEMBED: Final = (
+    "go back to that model (facecam models use NAME) or enrol these people again with this one "
+    "(facecam enroll, the same photos)"
+)
+_RESTORE: Final = "put an earlier copy of the gallery in its place, or enrol again"

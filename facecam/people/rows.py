@@ -1,0 +1,168 @@
+"""The gallery's statements that several of its operations share, each within a transaction of the store."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecam.errors import PersonNotFound
+from facecam.people.names import escaped, lookup_name, quoted
+from facecam.people.records import Added, Person, Record
+from facecam.people.store import Connection, utc_now
+
+
+def put(db: Connection, name: str, records: Sequence[Record]) -> Added:
+    """Write records to a person within a transaction of `Store.atomic`; see `Gallery.add`.
+
+    Args:
+        name: as `clean_name` gives it.
+        records: each with at least one vector.
+    """
+    if not records or not all(record.digest and record.vectors for record in records):
+        raise ValueError("samples are added with a digest and a vector each, and at least one")
+    now = utc_now()
+    made = db.execute(
+        "INSERT OR IGNORE INTO person (name, created, updated) VALUES (?, ?, ?)", (name, now, now)
+    ).rowcount
+    person = person_id(db, name)
+    sizes: dict[str, int] = {}
+    added, duplicates, elsewhere = 0, [], []
+    for record in records:
+        source = escaped(record.source)
+        sample, had = _known(db, person, record.digest)
+        fresh = {space: vector for space, vector in record.vectors.items() if space not in had}
+        if sample is not None and not fresh:
+            duplicates.append(source)
+            continue
+        if sample is None:
+            others = db.execute(
+                "SELECT name FROM person JOIN sample ON person.id = person WHERE digest = ? ORDER BY name",
+                (record.digest,),
+            )
+            elsewhere += [(source, other) for (other,) in others]
+            sample = _insert(db, person, record, source)
+        for space, vector in fresh.items():
+            if space not in sizes:
+                sizes[space] = _dimension(db, space) or vector.size
+            if vector.size != sizes[space]:
+                raise ValueError(
+                    f"vectors of space {space!r} have {sizes[space]} values in this gallery, not {vector.size}"
+                )
+            blob = np.ascontiguousarray(vector, "<f4").tobytes()
+            db.execute("INSERT INTO template (sample, space, vector) VALUES (?, ?, ?)", (sample, space, blob))
+        if record.crop is not None:
+            _keep_crop(db, sample, record)
+        added += 1
+    if added:
+        db.execute("UPDATE person SET updated = ? WHERE id = ?", (now, person))
+    return Added(name, bool(made), added, tuple(duplicates), tuple(elsewhere))
+
+
+def _known(db: Connection, person: int, digest: str) -> tuple[int | None, set[str]]:
+    """The person's sample of that content, and the spaces that it has a vector in."""
+    row = db.execute("SELECT id FROM sample WHERE person = ? AND digest = ?", (person, digest)).fetchone()
+    if row is None:
+        return None, set()
+    return row[0], {s for (s,) in db.execute("SELECT space FROM template WHERE sample = ?", row)}
+
+
+def _insert(db: Connection, person: int, record: Record, source: str) -> int:
+    cursor = db.execute(
+        "INSERT INTO sample (person, digest, source, quality, landmarks, scheme, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            person,
+            record.digest,
+            source,
+            record.quality,
+            _blob_of(record.landmarks),
+            record.scheme,
+            record.created,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _keep_crop(db: Connection, sample: int, record: Record) -> None:
+    """Store the crop unless the sample has one; landmarks are pixels of the crop, so they come along."""
+    if db.execute("INSERT OR IGNORE INTO crop VALUES (?, ?)", (sample, record.crop)).rowcount:
+        db.execute(
+            "UPDATE sample SET landmarks = ?, scheme = ? WHERE id = ?",
+            (_blob_of(record.landmarks), record.scheme, sample),
+        )
+
+
+def _blob_of(points: NDArray[np.float32] | None) -> bytes | None:
+    return None if points is None else np.ascontiguousarray(points, "<f4").tobytes()
+
+
+def lend_crop(db: Connection, theirs: int, kept: int) -> None:
+    """Give a sample without a crop the one of its twin, with the landmarks that are pixels of it."""
+    if db.execute("UPDATE OR IGNORE crop SET sample = ? WHERE sample = ?", (kept, theirs)).rowcount:
+        db.execute(
+            "UPDATE sample SET (landmarks, scheme) = (SELECT landmarks, scheme FROM sample WHERE id = ?) WHERE id = ?",
+            (theirs, kept),
+        )
+
+
+def _dimension(db: Connection, space: str) -> int | None:
+    row = db.execute("SELECT length(vector) / 4 FROM template WHERE space = ? LIMIT 1", (space,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def people_of(db: Connection, only: int | None = None) -> list[Person]:
+    """Everybody, or the person of one id."""
+    spaces: dict[int, list[str]] = {}
+    for person, space in db.execute(
+        "SELECT DISTINCT person, space FROM template JOIN sample ON sample.id = sample"
+        " WHERE ?1 IS NULL OR person = ?1 ORDER BY space",
+        (only,),
+    ):
+        spaces.setdefault(person, []).append(space)
+    rows = db.execute(
+        "SELECT id, name, created, updated, (SELECT count(*) FROM sample WHERE person = p.id),"
+        " (SELECT count(*) FROM crop JOIN sample ON sample.id = crop.sample WHERE person = p.id)"
+        " FROM person p WHERE ?1 IS NULL OR id = ?1",
+        (only,),
+    ).fetchall()
+    return [
+        Person(id, name, created, updated, samples, crops, tuple(spaces.get(id, ())))
+        for id, name, created, updated, samples, crops in rows
+    ]
+
+
+def person_id(db: Connection, name: str) -> int:
+    """The person's id.
+
+    Raises:
+        PersonNotFound: nobody has that name; the message names the similar ones.
+    """
+    asked = lookup_name(name)
+    row = db.execute("SELECT id FROM person WHERE name = ?", (askable(asked),)).fetchone()
+    if row is not None:
+        return int(row[0])
+    names = [n for (n,) in db.execute("SELECT name FROM person ORDER BY name")]
+    if not names:
+        raise PersonNotFound(
+            f"there is no person called {quoted(asked)}: nobody is enrolled yet (facecam enroll --name NAME PHOTOS)"
+        )
+    folded = {n.casefold(): n for n in names}
+    close = [folded[f] for f in difflib.get_close_matches(asked.casefold()[:200], folded, n=3)]
+    hint = f"; did you mean {' or '.join(map(quoted, close))}?" if close else "; facecam people lists everybody"
+    raise PersonNotFound(f"there is no person called {quoted(asked)}{hint}")
+
+
+def askable(name: str) -> str | None:
+    """A name as SQLite can be asked for it: lone surrogates (of a badly encoded argument) match nobody."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return None
+    return name
+
+
+def points_of(blob: bytes | None) -> NDArray[np.float32] | None:
+    return None if blob is None else np.frombuffer(blob, "<f4").astype(np.float32).reshape(5, 2)

@@ -1,0 +1,166 @@
+"""Outputs appear whole or not at all: a temporary file beside the target, fsync, one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from facecam.errors import OutputError
+
+#: Temporary files begin and end like this, so that a leftover of a killed process can be told.
+PREFIX = ".facecam-"
+SUFFIX = ".part"
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EACCES: "no permission to write there; choose another folder",
+    errno.EPERM: "no permission to write there; choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOENT: "the folder does not exist; make it first",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "that is a folder; name a file",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EFBIG: "the file system allows no file of that size; choose another folder",
+}
+#: What a write to an open file fails with.
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """The one-line OutputError of an OSError met while writing ``path``."""
+    reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}"
+    return OutputError(f"{os.fspath(path)}: cannot be written: {reason}")
+
+
+class Pending:
+    """A file under way: written at `temp`, seen at `path` only after `commit`.
+
+    The temporary file has mode 0600 and keeps it: outputs of this tool hold faces and names.
+
+    Args:
+        path: where the file shall appear; a symbolic link is followed.
+        overwrite: replace a file that is already there.
+
+    Raises:
+        OutputError: the target exists (without ``overwrite``), is not a regular file, or its folder
+            cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.path = Path(os.path.realpath(path))
+        self._overwrite = overwrite
+        self._check()
+        try:
+            handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=self.path.parent)
+        except OSError as error:
+            raise output_error(path, error) from error
+        os.close(handle)
+        self.temp = Path(name)
+
+    def _check(self) -> None:
+        try:
+            exists = self.path.exists()
+            if exists and not self.path.is_file():
+                raise OutputError(f"{self.path}: is not a regular file; name a file to write")
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        if exists and not self._overwrite:
+            raise OutputError(f"{self.path}: exists already; use --overwrite or move it away")
+
+    def commit(self) -> None:
+        """Make the file durable, then visible under its name.
+
+        Raises:
+            OutputError: it could not be done; nothing is left behind.
+        """
+        try:
+            self._check()
+            with open(self.temp, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self.temp, self.path)
+        except OSError as error:
+            self.discard()
+            raise output_error(self.path, error) from error
+        except OutputError:
+            self.discard()
+            raise
+        # The rename itself is durable only with the folder; not every file system offers it.
+        with contextlib.suppress(OSError):
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def discard(self) -> None:
+        """Remove the temporary file; harmless when there is none."""
+        with contextlib.suppress(OSError):
+            self.temp.unlink()
+
+
+@contextlib.contextmanager
+def atomic_text(path: str | os.PathLike[str], *, overwrite: bool = False, newline: str = "\n") -> Iterator[IO[str]]:
+    """A UTF-8 text file to write; it appears at ``path`` when the block ends without an exception.
+
+    Args:
+        newline: as for `open`; pass "" for the csv module.
+
+    Raises:
+        OutputError: see `Pending`; also when a write inside the block fails (disk full).
+    """
+    pending = Pending(path, overwrite=overwrite)
+    try:
+        # backslashreplace: a file name of another encoding must not spoil the whole file's UTF-8
+        file = pending.temp.open("w", encoding="utf-8", errors="backslashreplace", newline=newline)
+        with _naming(pending.path, file):
+            yield file
+    except BaseException:
+        pending.discard()
+        raise
+    pending.commit()
+
+
+@contextlib.contextmanager
+def _naming(path: Path, file: IO[str]) -> Iterator[None]:
+    """Close ``file``; turn the OSErrors of this very file's writes into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.close()
+        if error.errno in _WRITE_ERRORS:
+            raise output_error(path, error) from error
+        raise  # something else that the block did: a pipe, another file
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
+    try:
+        file.close()
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def atomic_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
+    """Write ``data`` to ``path``, whole or not at all.
+
+    Raises:
+        OutputError: see `Pending`.
+    """
+    pending = Pending(path, overwrite=overwrite)
+    try:
+        with open(pending.temp, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        pending.discard()
+        raise output_error(path, error) from error
+    except BaseException:
+        pending.discard()
+        raise
+    pending.commit()

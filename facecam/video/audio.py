@@ -1,0 +1,141 @@
+"""The sound of one file beside the labelled pictures of another: copied, or encoded anew (PyAV)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class AudioTrack:
+    """Carries every sound stream of ``path`` into ``output``, in step with the pictures.
+
+    A codec that the output's format can hold is copied bit by bit at its own times; another one is
+    encoded anew as AAC. Sound never fails a labelled video: what goes wrong is told in `warnings`.
+
+    Args:
+        path: a media file, with or without sound.
+        output: an av.OutputContainer to which nothing was written yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], output: Any) -> None:
+        import av
+
+        self.warnings: list[str] = []
+        self._name = Path(path).name
+        self._output = output
+        self._lanes: dict[int, _Lane] = {}
+        self._packets: Iterator[Any] = iter(())
+        self._ahead: Any = None
+        self._input: Any = None
+        try:
+            self._input = av.open(f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"})
+        except av.error.FFmpegError as error:
+            self._warn(f"its sound cannot be read ({error.strerror}); the output is silent")
+            return
+        streams = [s for s in self._input.streams.audio if self._add(s)]
+        if streams:
+            self._packets = self._demux(streams)
+            self._ahead = next(self._packets, None)
+
+    def pump(self, until: float | None = None) -> None:
+        """Write the sound that starts before ``until`` seconds; all that is left for None."""
+        while self._ahead is not None:
+            packet = self._ahead
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            if until is not None and stamp is not None and float(stamp * packet.time_base) > until:
+                return
+            self._lanes[packet.stream.index].write(packet)
+            self._ahead = next(self._packets, None)
+        if until is None:
+            for lane in self._lanes.values():
+                lane.finish()
+
+    def close(self) -> None:
+        self._ahead, self._packets = None, iter(())
+        if self._input is not None:
+            self._input.close()
+
+    def _warn(self, what: str) -> None:
+        self.warnings.append(f"{self._name}: {what}")
+
+    def _add(self, stream: Any) -> bool:
+        context = stream.codec_context
+        if context is None or not context.sample_rate:
+            self._warn("sound of an unknown kind is left out")
+            return False
+        # A decoder's name can differ from its codec's (mp3float, libopus).
+        codec = context.codec.canonical_name or context.name
+        if codec in self._output.supported_codecs:
+            self._lanes[stream.index] = _Copy(stream, self._output)
+        else:
+            self._warn(f"sound of kind {codec} does not fit the output and is encoded anew as AAC")
+            self._lanes[stream.index] = _Encode(stream, self._output)
+        return True
+
+    def _demux(self, streams: list[Any]) -> Iterator[Any]:
+        import av
+
+        try:
+            for packet in self._input.demux(streams):
+                if packet.size:
+                    yield packet
+        except av.error.FFmpegError as error:
+            self._warn(f"its sound breaks off ({error.strerror})")
+
+
+class _Lane:
+    """One sound stream on its way."""
+
+    def write(self, packet: Any) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Write what an encoder holds back."""
+
+
+class _Copy(_Lane):
+    def __init__(self, stream: Any, output: Any) -> None:
+        self._output = output
+        self._stream = output.add_stream_from_template(stream)
+        self._last: int | None = None
+
+    def write(self, packet: Any) -> None:
+        # A muxer refuses times that do not grow; damaged files and joins have such packets.
+        if packet.dts is None or (self._last is not None and packet.dts <= self._last):
+            return
+        self._last = packet.dts
+        packet.stream = self._stream
+        self._output.mux(packet)
+
+
+class _Encode(_Lane):
+    def __init__(self, stream: Any, output: Any) -> None:
+        import av
+
+        context = stream.codec_context
+        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
+        layout = "mono" if context.channels == 1 else "stereo"
+        self._output = output
+        self._stream = output.add_stream("aac", rate=rate, layout=layout)
+        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+
+    def write(self, packet: Any) -> None:
+        import av
+
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            return  # a damaged packet: a short silence
+        for frame in frames:
+            for ready in self._resampler.resample(frame):
+                self._output.mux(self._stream.encode(ready))
+
+    def finish(self) -> None:
+        for ready in self._resampler.resample(None):
+            self._output.mux(self._stream.encode(ready))
+        self._output.mux(self._stream.encode(None))
+
+
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

@@ -1,0 +1,302 @@
+"""FileSource: the frames of a video file, upright, at the times the container gives (PyAV).
+
+OpenCV is not used for files: it rebases times, rescales a change of size in silence and cannot tell
+an error from the end.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facecam.errors import MediaError
+from facecam.values import Frame, Image, SourceInfo
+from facecam.video.base import Source
+
+if TYPE_CHECKING:
+    import av
+    from av.video.frame import VideoFrame
+
+#: Formats whose first plane is 8-bit brightness, at full size.
+_LUMA_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"))
+_LUMA_WIDTH = 96
+#: A picture of more pixels than this is taken for an attack or an error.
+_MAX_PIXELS = 100_000_000
+#: Playlists name other files and addresses; only what stands in the file itself is read.
+_PLAYLISTS = frozenset({"hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest"})
+#: Reading goes on after this many errors of the container in a row, not for ever.
+_PATIENCE = 20
+
+
+class FileSource(Source):
+    """A video file.
+
+    Attributes:
+        info: see SourceInfo; width and height are those of the upright first frame with square pixels.
+        damaged: packets that could not be decoded, frames that the decoder marks as corrupt, and
+            frames that a truncated file promises but does not hold. Final once `read` gave None.
+
+    Raises:
+        MediaError: the file is missing, empty, not a video, cut short before its index, or no
+            frame of it can be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.damaged = 0
+        self._truncated = _check_file(self.path)
+        self._container = _open(self.path)
+        try:
+            self._stream = self._video_stream()
+            self._convert = _Converter()
+            self._index = 0
+            self._time: float | None = None
+            self._step = 1 / float(self._stream.average_rate or 25)
+            self._frames = self._decode()
+            self._ahead = next(self._frames, None)
+            if self._ahead is None:
+                raise MediaError(f"{self.path}: no frame of the video can be decoded; the file is damaged")
+            self.info = self._describe(self._ahead)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def read(self) -> Frame | None:
+        """The next frame in order of presentation, None at the end."""
+        frame, self._ahead = self._ahead, None
+        if frame is None:
+            frame = next(self._frames, None)
+        return frame
+
+    def close(self) -> None:
+        """Close the file. Frames given before stay usable."""
+        self._ahead = None
+        self._frames = iter(())
+        self._container.close()
+
+    def _video_stream(self) -> av.VideoStream:
+        if self._container.format.name in _PLAYLISTS:
+            raise MediaError(f"{self.path}: is a playlist, not a video; give the video files themselves")
+        streams = [s for s in self._container.streams.video if not _is_cover(s)]
+        if not streams:
+            raise MediaError(f"{self.path}: has no video stream; give a video file")
+        stream = streams[0]
+        # Measured on two cores: AUTO decodes as fast as FRAME and faster than SLICE or one thread.
+        stream.thread_type = "AUTO"
+        return stream
+
+    def _describe(self, first: Frame) -> SourceInfo:
+        import av
+
+        stream = self._stream
+        average, base = stream.average_rate, stream.base_rate
+        steady = average and (not base or abs(float(average / base) - 1) < 0.01)
+        duration = None
+        if stream.duration and stream.time_base:
+            duration = float(stream.duration * stream.time_base)
+        elif self._container.duration:
+            start = (self._container.start_time or 0) / av.time_base
+            duration = max(0.0, start + self._container.duration / av.time_base - first.time)
+        return SourceInfo(
+            name=os.fspath(self.path),
+            width=first.width,
+            height=first.height,
+            fps=float(average) if average and steady else None,
+            duration=duration,
+            start_time=first.time,
+            frames=stream.frames or None,
+        )
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The packets of the stream, and one empty packet at the end, over errors of the container."""
+        import av
+
+        errors = 0
+        while errors < _PATIENCE:
+            try:
+                for packet in self._container.demux(self._stream):
+                    errors = 0
+                    yield packet
+                return
+            except av.error.FFmpegError:
+                self.damaged += 1
+                errors += 1
+
+    def _decode(self) -> Iterator[Frame]:
+        import av
+
+        for packet in self._packets():
+            try:
+                decoded = packet.decode()
+            except av.error.FFmpegError:
+                self.damaged += 1
+                continue
+            for picture in decoded:
+                self.damaged += bool(picture.is_corrupt)
+                yield self._frame(picture)
+        if self._truncated:
+            self.damaged += max(1, len(self._stream.index_entries) - self._index)
+
+    def _frame(self, picture: VideoFrame) -> Frame:
+        upright = _Upright(picture, self._stream.sample_aspect_ratio, self._convert)
+        frame = Frame(
+            self._index,
+            self._time_of(picture),
+            size=upright.size,
+            make_image=upright.image,
+            make_luma=upright.luma if picture.format.name in _LUMA_FIRST else None,
+        )
+        self._index += 1
+        return frame
+
+    def _time_of(self, picture: VideoFrame) -> float:
+        """Presentation time, seconds. A frame without one (raw H.264) follows the one before it."""
+        base = picture.time_base or self._stream.time_base
+        ticks = picture.pts if picture.pts is not None else picture.dts
+        if ticks is not None and base is not None:
+            time = float(ticks * base)
+        elif self._time is None:
+            time = 0.0
+        else:
+            time = self._time + self._step
+        if picture.duration and base is not None:
+            self._step = float(picture.duration * base)
+        self._time = time
+        return time
+
+
+class _Converter(threading.local):
+    """One reformatter a thread: frames are converted by whichever thread asks, at the same time."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.reformatter = VideoReformatter()
+
+
+class _Upright:
+    """A decoded picture and what it takes to show it upright with square pixels."""
+
+    __slots__ = ("_convert", "_picture", "_stored", "_turn", "size")
+
+    def __init__(self, picture: VideoFrame, aspect: Any, convert: _Converter) -> None:
+        self._picture = picture
+        self._convert = convert
+        width, height = picture.width, picture.height
+        if aspect and aspect != 1 and 0.1 < aspect < 10:
+            width = max(1, round(width * float(aspect)))
+        if width * height > _MAX_PIXELS:
+            raise MediaError(f"the video has pictures of {width} x {height}: more than 100 megapixels")
+        self._stored = width, height
+        self._turn = _turn(picture)
+        self.size = (height, width) if self._turn and self._turn[0] else (width, height)
+
+    def image(self) -> Image:
+        """BGR uint8, contiguous, upright."""
+        width, height = self._stored
+        # One thread: sws_scale's own threads cost more than they gain up to 1080p (measured).
+        converted = self._convert.reformatter.reformat(
+            self._picture, width=width, height=height, format="bgr24", threads=1
+        )
+        image: Image = np.ascontiguousarray(converted.to_ndarray())
+        if self._turn:
+            import cv2
+
+            transpose, flip = self._turn
+            if transpose:
+                image = cv2.transpose(image)  # type: ignore[assignment]
+            if flip is not None:
+                image = cv2.flip(image, flip)  # type: ignore[assignment]
+        return image
+
+    def luma(self) -> Image:
+        """A grey thumbnail as stored (not turned), at most 96 pixels wide: strided from the Y plane."""
+        plane: Any = self._picture.planes[0]
+        step = max(1, -(-self._picture.width // _LUMA_WIDTH))
+        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * self._picture.height]
+        rows = rows.reshape(self._picture.height, plane.line_size)
+        first_row = min(step // 2, self._picture.height - 1)
+        return rows[first_row::step, step // 2 : self._picture.width : step].copy()
+
+
+def _turn(picture: VideoFrame) -> tuple[bool, int | None] | None:
+    """How the display matrix shows the picture: (transpose first, then cv2.flip code or None).
+
+    The matrix maps stored pixels to shown ones, x' = a x + c y, y' = b x + d y (16.16 fixed point;
+    libavutil/display.h). Only its signs and its larger diagonal count: quarter turns and mirrors.
+    """
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(matrix)[:20], np.int32))
+    transpose = abs(b) + abs(c) > abs(a) + abs(d)
+    horizontal, vertical = (c < 0, b < 0) if transpose else (a < 0, d < 0)
+    flip = -1 if horizontal and vertical else 1 if horizontal else 0 if vertical else None
+    return (transpose, flip) if transpose or flip is not None else None
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a "video" stream is the cover picture of a sound file."""
+    import av
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _check_file(path: Path) -> bool:
+    """Refuse what is no file with content; returns whether an MP4's boxes reach beyond its end."""
+    try:
+        if path.exists() and not path.is_file():
+            raise MediaError(f"{path}: is not a regular file; give a video file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise MediaError(f"{path}: the file is empty")
+            return _boxes_cut_short(file.read, file.seek, size, path)
+    except FileNotFoundError as error:
+        raise MediaError(f"{path}: no such file") from error
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _boxes_cut_short(read: Callable[[int], bytes], seek: Callable[[int], int], size: int, path: Path) -> bool:
+    """Walk the top-level boxes of an MP4 or MOV (ISO/IEC 14496-12, 4.2); False for other files.
+
+    Raises:
+        MediaError: the file ends before its index (the moov box).
+    """
+    position = 0
+    names: list[bytes] = []
+    while position + 8 <= size and len(names) < 10_000:
+        seek(position)
+        head = read(16)
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if not names and name not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+            return False
+        names.append(name)
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length == 0:  # reaches to the end of the file, as its writer says
+            break
+        if length < 8:
+            return False
+        position += length
+    if b"moov" not in names:
+        raise MediaError(f"{path}: the video is cut short (its index, the moov box, is missing); copy it again")
+    return position > size
+
+
+def _open(path: Path) -> Any:
+    import av
+
+    try:
+        # "file:" keeps a name with a colon from being read as a protocol, and the whitelist keeps a
+        # crafted file from making the demuxer open addresses.
+        return av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
+    except av.error.FFmpegError as error:
+        reason = "Permission denied" if isinstance(error, PermissionError) else "not a video, or damaged"
+        raise MediaError(f"{path}: cannot be opened as a video ({reason})") from error

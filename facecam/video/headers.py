@@ -1,0 +1,161 @@
+"""What an image file says of itself before anything is decoded: its kind, size and orientation.
+
+A few kilobytes can announce a picture of gigabytes; the size is therefore read here and judged before
+a decoder allocates anything.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+#: EXIF orientation (1 to 8): turn or mirror needed to show the picture upright.
+_ORIENTATION, _WIDTH, _HEIGHT = 274, 256, 257
+_EXIF = b"Exif\0\0"
+
+
+class HeaderError(ValueError):
+    """The file is no image of a known kind, or its header is damaged; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Kind of file, size as stored in pixels, and the EXIF orientation (1 to 8) still to be applied."""
+
+    kind: str
+    width: int
+    height: int
+    orientation: int = 1
+
+
+def read_header(data: bytes) -> Header:
+    """Read the header of a JPEG, PNG, GIF, BMP, WebP or TIFF file.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        HeaderError: another kind of file, or a damaged one.
+    """
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return _jpeg(data)
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png(data)
+        if data[:6] in (b"GIF87a", b"GIF89a"):
+            return Header("GIF", *struct.unpack_from("<HH", data, 6))
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            tags = _tiff_tags(data)
+            # OpenCV turns TIFF upright by itself, whatever it is asked; of the other kinds, none.
+            return Header("TIFF", tags[_WIDTH], tags[_HEIGHT])
+        if data[:2] == b"BM":
+            return _bmp(data)
+    except (struct.error, IndexError, KeyError) as error:
+        raise HeaderError("the image is damaged or cut short") from error
+    if data[4:8] == b"ftyp":
+        if data[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis"):
+            raise HeaderError("HEIC images are not supported; convert it to JPEG first")
+        if data[8:12] in (b"avif", b"avis"):
+            raise HeaderError("AVIF images are not supported; convert it to JPEG first")
+        raise HeaderError("that is a video, not an image")
+    raise HeaderError("not an image (JPEG, PNG, WebP, GIF, BMP and TIFF are read)")
+
+
+def _jpeg(data: bytes) -> Header:
+    """Walk the segments to the frame header (ITU-T T.81, B.1 and B.2.2)."""
+    position, orientation = 2, 1
+    while True:
+        while data[position] != 0xFF:  # decoders skip stray bytes between segments
+            position += 1
+        while data[position] == 0xFF:
+            position += 1
+        marker = data[position]
+        position += 1
+        if marker in (0x01, *range(0xD0, 0xD9)):  # markers without a segment
+            continue
+        (length,) = struct.unpack_from(">H", data, position)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            return Header("JPEG", width, height, orientation)
+        if marker in (0xD9, 0xDA) or length < 2:
+            raise HeaderError("the JPEG is damaged: it has no frame header")
+        segment = data[position + 2 : position + length]
+        if marker == 0xE1 and segment.startswith(_EXIF):
+            orientation = _exif(segment[len(_EXIF) :])
+        position += length
+
+
+def _png(data: bytes) -> Header:
+    """Size from IHDR, orientation from eXIf; every chunk up to IEND must be whole (PNG, 5.3 and 11.2)."""
+    width, height = struct.unpack_from(">II", data, 16)
+    position, orientation = 8, 1
+    while True:
+        length, name = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+        if zlib.crc32(body, zlib.crc32(name)) != checksum:
+            raise HeaderError("the PNG is damaged: a checksum does not fit")
+        if name == b"eXIf":
+            orientation = _exif(body)
+        if name == b"IEND":
+            return Header("PNG", width, height, orientation)
+        position += 12 + length
+
+
+def _webp(data: bytes) -> Header:
+    """Size from the first chunk, orientation from EXIF (RFC 9649, 2.4 to 2.7)."""
+    name = data[12:16]
+    if name == b"VP8X":
+        width = int.from_bytes(data[24:27], "little") + 1
+        height = int.from_bytes(data[27:30], "little") + 1
+    elif name == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif name == b"VP8 ":
+        width, height = (v & 0x3FFF for v in struct.unpack_from("<HH", data, 26))
+    else:
+        raise HeaderError("the WebP is damaged: it starts with an unknown chunk")
+    position, orientation = 12, 1
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from("<I", data, position + 4)
+        if data[position : position + 4] == b"EXIF":
+            orientation = _exif(data[position + 8 : position + 8 + length].removeprefix(_EXIF))
+        position += 8 + length + length % 2
+    return Header("WebP", width, height, orientation)
+
+
+def _bmp(data: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    return Header("BMP", abs(width), abs(height))
+
+
+def _exif(tiff: bytes) -> int:
+    """Orientation of an EXIF block; damaged EXIF counts as none, the picture may still be fine."""
+    try:
+        return _orientation(_tiff_tags(tiff))
+    except (struct.error, IndexError, HeaderError):
+        return 1
+
+
+def _orientation(tags: dict[int, int]) -> int:
+    value = tags.get(_ORIENTATION, 1)
+    return value if 1 <= value <= 8 else 1
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """The short and long single values of the first directory (TIFF 6.0, section 2)."""
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        raise HeaderError("the TIFF part is damaged")
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    tags = {}
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+        if kind in (3, 4) and number == 1:
+            (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
+    return tags

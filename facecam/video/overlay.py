@@ -1,0 +1,167 @@
+"""What people see on a frame: boxes, names, a status strip, help; and unknown faces made unreadable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facecam.values import Box, Image, Sighting
+from facecam.video.text import Colour, fill, fitted, line_height, put, strip, width_of
+
+#: BGR. Okabe and Ito's palette (2008), made for the colour-blind: sky blue, orange, white. The three
+#: also differ in shape: a full box, a box without its middles, and corners only.
+_KNOWN: Colour = (233, 180, 86)
+_UNKNOWN: Colour = (0, 159, 230)
+_UNDECIDED: Colour = (235, 235, 235)
+_INK: Colour = (0, 0, 0)
+_PAPER: Colour = (255, 255, 255)
+
+#: A blurred face is what remains of so many cells a side: about 4 x 4 on the face itself, far below what
+#: face recognition can use, and averaging cannot be undone.
+_BLUR_CELLS = 6
+#: How far the blur reaches beyond the box, of its size on each side: hair, ears and chin.
+_BLUR_MARGIN = 0.25
+#: Coordinates beyond this are the same as just outside of the frame; keeps whole numbers small.
+_FAR = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """Sizes for a frame's height, pixels."""
+
+    line: int
+    font: int
+
+    @classmethod
+    def of(cls, height: int, scale: float) -> _Style:
+        # 360 lines: 13 px text and 2 px boxes; 1080 lines: 32 px and 4 px.
+        return cls(
+            line=max(1, min(40, round(max(2.0, height / 270) * scale))),
+            font=max(6, min(400, round(max(13.0, height * 0.03) * scale))),
+        )
+
+
+def draw(
+    image: Image,
+    sightings: Sequence[Sighting],
+    *,
+    hud: Sequence[str] | None = None,
+    help_lines: Sequence[str] | None = None,
+    blur_unknown: bool = False,
+    scale: float = 1.0,
+) -> None:
+    """Draw sightings on ``image``, in place.
+
+    Args:
+        image: BGR uint8, H x W x 3.
+        sightings: boxes may reach over the frame or lie outside.
+        hud: lines for the strip at the top left (frames a second, device, REC).
+        help_lines: lines for a panel in the middle (the keys).
+        blur_unknown: make every face unreadable that has no name, undecided ones too.
+        scale: factor on text and lines, 0.25 to 4; at 1 they follow the frame's height.
+
+    Raises:
+        ValueError: ``scale`` out of its range.
+    """
+    if not 0.25 <= scale <= 4:
+        raise ValueError(f"scale is 0.25 to 4, not {scale}")
+    style = _Style.of(image.shape[0], scale)
+    if blur_unknown:
+        for sighting in sightings:
+            if sighting.match.name is None:
+                blur(image, sighting.face.box)
+    top = len(hud) * line_height(style.font) if hud else 0
+    for sighting in sightings:
+        _box(image, sighting, style)
+    for sighting in sightings:
+        _label(image, sighting, style, top)
+    if hud:
+        _panel(image, hud, style, centred=False)
+    if help_lines:
+        _panel(image, help_lines, style, centred=True)
+
+
+def blur(image: Image, box: Box) -> None:
+    """Make a face unreadable, in place: the box with a margin becomes a few averaged, smeared cells."""
+    x, y, w, h = box
+    margin_x, margin_y = w * _BLUR_MARGIN, h * _BLUR_MARGIN
+    left, top, right, bottom = _corners((x - margin_x, y - margin_y, w + 2 * margin_x, h + 2 * margin_y))
+    region = strip(image, left, top, right - left, bottom - top)
+    rows, columns = region.shape[:2]
+    if rows and columns:
+        cells = cv2.resize(region, (min(_BLUR_CELLS, columns), min(_BLUR_CELLS, rows)), interpolation=cv2.INTER_AREA)
+        region[:] = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR)
+
+
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    """left, top, right, bottom as whole pixels of a sane size."""
+    x, y, w, h = (float(v) for v in box)
+    left, top, right, bottom = (round(min(max(v, -_FAR), _FAR)) for v in (x, y, x + w, y + h))
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _look(sighting: Sighting) -> tuple[Colour, str, str]:
+    """Colour, label and the tail that is never cut off."""
+    match = sighting.match
+    if match.name is not None:
+        tail = "" if match.similarity is None else f" {match.similarity:.2f}"
+        return _KNOWN, match.name, tail
+    return (_UNKNOWN, "unknown", "") if sighting.decided else (_UNDECIDED, "?", "")
+
+
+def _box(image: Image, sighting: Sighting, style: _Style) -> None:
+    left, top, right, bottom = _corners(sighting.face.box)
+    colour = _look(sighting)[0]
+    # How much of each side is drawn from either corner.
+    share = 0.5 if sighting.match.name is not None else 0.35 if sighting.decided else 0.2
+    across, down = math.ceil((right - left) * share), math.ceil((bottom - top) * share)
+    # A thin black rim keeps the box visible on a background of its own colour.
+    for grow, ink in ((1, _INK), (0, colour)):
+        thick = style.line + 2 * grow
+        near_x, near_y = left - grow, top - grow
+        far_x, far_y = right - style.line - grow, bottom - style.line - grow
+        for y in (near_y, far_y):
+            fill(image, near_x, y, across + grow, thick, ink)
+            fill(image, right - across, y, across + grow, thick, ink)
+        for x in (near_x, far_x):
+            fill(image, x, near_y, thick, down + grow, ink)
+            fill(image, x, bottom - down, thick, down + grow, ink)
+
+
+def _label(image: Image, sighting: Sighting, style: _Style, free_from: int) -> None:
+    """The name on a strip above the box, or below or in it where there is no room; always in the frame."""
+    rows, columns = image.shape[:2]
+    left, top, right, bottom = _corners(sighting.face.box)
+    if right <= 0 or bottom <= 0 or left >= columns or top >= rows:
+        return
+    colour, name, tail = _look(sighting)
+    pad = style.font // 3
+    # A wide face may carry a long name; a small one at least twelve letters or so.
+    room = min(columns - 2 * pad, max(right - left, 9 * style.font) + 3 * style.font)
+    text = fitted(name, style.font, room, tail)
+    width, height = width_of(text, style.font) + 2 * pad, line_height(style.font)
+    x = min(max(left, 0), max(0, columns - width))
+    y = top - height
+    if y < free_from:
+        y = bottom if bottom + height <= rows else max(top, free_from)
+    y = min(max(y, 0), max(0, rows - height))
+    fill(image, x, y, width, height, colour)
+    put(image, text, x + pad, y, style.font, _INK)
+
+
+def _panel(image: Image, lines: Sequence[str], style: _Style, *, centred: bool) -> None:
+    """Lines of white text on darkened picture, at the top left or in the middle."""
+    rows, columns = image.shape[:2]
+    pad, height = style.font // 3, line_height(style.font)
+    texts = [fitted(line, style.font, columns - 2 * pad) for line in lines]
+    width = max(width_of(text, style.font) for text in texts) + 2 * pad
+    left = max(0, (columns - width) // 2) if centred else 0
+    top = max(0, (rows - height * len(texts)) // 2) if centred else 0
+    region = strip(image, left, top, width, height * len(texts))
+    np.right_shift(region, 2, out=region)
+    for number, text in enumerate(texts):
+        put(image, text, left + pad, top + number * height, style.font, _PAPER)

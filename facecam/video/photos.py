@@ -1,0 +1,158 @@
+"""Photos in and out: any common kind of image file to upright BGR, and labelled copies back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facecam.errors import MediaError, OutputError
+from facecam.values import Image
+from facecam.video.atomic import atomic_bytes
+from facecam.video.cv import quiet_stderr
+from facecam.video.headers import HeaderError, read_header
+
+#: Suffixes (lower case) by which folders are searched for photos and for videos.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+        *(".wmv", ".flv", ".3gp", ".ogv", ".vob"),
+    }
+)
+
+#: A larger picture is taken for an attack or an error: decoding it would take gigabytes.
+MAX_PIXELS = 100_000_000
+MAX_SIDE = 20_000
+_MAX_BYTES = 512 * 1024 * 1024
+_JPEG_QUALITY = 92
+
+
+def read_photo(path: str | os.PathLike[str]) -> Image:
+    """Read an image file.
+
+    Grey, 16-bit, palette and CMYK pictures become BGR; transparent ones stand on white; of an
+    animation the first picture is taken; EXIF orientation is applied.
+
+    Returns:
+        BGR uint8, H x W x 3, contiguous, upright.
+
+    Raises:
+        MediaError: missing, unreadable, no image of a known kind, damaged, cut short, or larger than
+            100 megapixels or 20,000 pixels a side (judged from the header, before decoding).
+    """
+    path = Path(path)
+    return decode_photo(_read_bytes(path), str(path))
+
+
+def decode_photo(data: bytes, name: str = "image") -> Image:
+    """As `read_photo`, from the bytes of a file; ``name`` stands in error messages."""
+    if not data:
+        raise MediaError(f"{name}: the file is empty")
+    try:
+        header = read_header(data)
+    except HeaderError as error:
+        raise MediaError(f"{name}: {error}") from error
+    width, height = header.width, header.height
+    if width < 1 or height < 1:
+        raise MediaError(f"{name}: the image is damaged: it says it is {width} x {height} pixels")
+    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{name}: {width} x {height} pixels; at most 100 megapixels and {MAX_SIDE} a side are read, make it smaller"
+        )
+    stored = _decode(data)
+    if stored is None or stored.size > 4 * MAX_PIXELS:
+        raise MediaError(f"{name}: the {header.kind} image is damaged or cut short")
+    return _turned(_as_bgr(stored, premultiplied=header.kind == "TIFF"), header.orientation)
+
+
+def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False) -> None:
+    """Write a picture as JPEG or PNG, by the suffix; it appears whole or not at all.
+
+    Args:
+        image: BGR uint8, H x W x 3.
+
+    Raises:
+        OutputError: another suffix, the file exists, or it cannot be written.
+    """
+    import cv2
+
+    suffix = Path(path).suffix.lower()
+    if suffix in (".jpg", ".jpeg"):
+        done, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    elif suffix == ".png":
+        done, coded = cv2.imencode(".png", image)
+    else:
+        raise OutputError(f"{path}: a picture is written as .jpg or .png; choose one of these")
+    if not done:
+        raise OutputError(f"{path}: the picture cannot be encoded")
+    atomic_bytes(path, coded.tobytes(), overwrite=overwrite)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise MediaError(f"{path}: is not a regular file; give an image file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise MediaError(f"{path}: {size / 2**20:.0f} MiB; images of at most 512 MiB are read")
+            return file.read()
+    except FileNotFoundError as error:
+        raise MediaError(f"{path}: no such file") from error
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _decode(data: bytes) -> Any:
+    """The picture as stored: H x W or H x W x (3 or 4), any depth; None when it is damaged."""
+    import cv2
+
+    with quiet_stderr():
+        try:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except (cv2.error, MemoryError):
+            return None
+
+
+def _as_bgr(stored: Any, *, premultiplied: bool) -> Image:
+    """BGR uint8 over white; libtiff gives 8-bit colours already multiplied by their alpha."""
+    image = np.asarray(stored)
+    premultiplied = premultiplied and image.dtype == np.uint8
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        image = _stretched(image)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    channels = image.shape[2]
+    if channels in (2, 4):
+        alpha = image[:, :, -1:].astype(np.uint16)
+        colour = image[:, :, :-1].astype(np.uint16)
+        if not premultiplied:
+            colour = (colour * alpha + 127) // 255
+        image = np.minimum(colour + 255 - alpha, 255).astype(np.uint8)
+    if image.shape[2] == 1:
+        image = np.repeat(image, 3, axis=2)
+    return np.ascontiguousarray(image[:, :, :3])
+
+
+def _stretched(image: Any) -> Any:
+    """Floating point (TIFF; 0 to 1, or any scale) and other whole numbers as uint8."""
+    values = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(values.max(initial=0.0))
+    scale = 255.0 / (1.0 if 0 < top <= 1.0 else max(top, 255.0))
+    return np.clip(values * scale, 0, 255).astype(np.uint8)
+
+
+def _turned(image: Image, orientation: int) -> Image:
+    """Apply an EXIF orientation (CIPA DC-008, 4.6.4: 0th row and column in the shown picture)."""
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
