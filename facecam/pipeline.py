@@ -33,7 +33,7 @@ CUT_DIFFERENCE: Final = 18.0
 CUT_RATIO: Final = 3.0
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a
 #: level's price is its area, so that dear levels come seldom.
-SEARCH_FRAMES: Final = ((0.10, 6), (0.25, 9), (0.5, 15), (math.inf, 24))
+SEARCH_FRAMES: Final = ((0.12, 6), (0.25, 12), (0.5, 24), (math.inf, 48))
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
 EMBED_UNSURE: Final = (3, 3, 6, 6, 12, 12, 24)
 EMBED_SURE: Final = 45

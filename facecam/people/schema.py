@@ -13,50 +13,50 @@ class Migration(NamedTuple):
 
 
 #: What every gallery has before its first migration: which migrations were applied, and small
-#: facts by key ("changes" counts changes, "erase" marks a deletion whose traces are still to be
-#: erased, "setting.*" belong to `Gallery.setting`).
+#: facts by key ("changes" counts changes, "schema" is a hash of the schema, "erase" marks a deletion
+#: whose traces are still to be erased, "setting.*" belong to `Gallery.setting`).
 BASE: Final = (
     "CREATE TABLE migration (name TEXT PRIMARY KEY, applied TEXT NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)",
     # Begins at random: a gallery that took another's place then has another version, too.
-    "INSERT INTO meta VALUES ('changes', abs(random()) % 1000000000)",
+    "INSERT INTO meta VALUES ('changes', abs(random() % 1000000000))",
 )
 
 #: A sample is a picture of a person; a template is what one embedder made of it, so that a picture
 #: can be embedded again by another model while the old vectors still serve. Crops stand apart from
 #: the vectors: reading all vectors must not walk through megabytes of pictures. Times are ISO 8601
-#: in UTC. Vectors are float32, little-endian; landmarks are five such pairs.
+#: in UTC. Vectors are float32, little-endian; landmarks are five such pairs. The CHECKs are what the
+#: integrity check at opening holds each row to, so that damage is met there and not in arithmetic.
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     Migration(
         "0001_people",
         (
             """CREATE TABLE person (
                 id INTEGER PRIMARY KEY,
-                name TEXT NOT NULL UNIQUE,
-                created TEXT NOT NULL,
-                updated TEXT NOT NULL)""",
+                name TEXT NOT NULL UNIQUE CHECK (typeof(name) = 'text'),
+                created TEXT NOT NULL CHECK (typeof(created) = 'text'),
+                updated TEXT NOT NULL CHECK (typeof(updated) = 'text'))""",
             """CREATE TABLE sample (
                 id INTEGER PRIMARY KEY,
                 person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
-                digest TEXT NOT NULL,
-                source TEXT NOT NULL,
-                quality REAL NOT NULL,
-                landmarks BLOB CHECK (landmarks IS NULL OR length(landmarks) = 40),
-                scheme TEXT,
-                created TEXT NOT NULL,
-                UNIQUE (person, digest),
-                CHECK ((landmarks IS NULL) = (scheme IS NULL)))""",
+                digest TEXT NOT NULL CHECK (typeof(digest) = 'text'),
+                source TEXT NOT NULL CHECK (typeof(source) = 'text'),
+                quality REAL NOT NULL CHECK (typeof(quality) = 'real'),
+                landmarks BLOB CHECK (landmarks IS NULL OR typeof(landmarks) = 'blob' AND length(landmarks) = 40),
+                scheme TEXT CHECK ((scheme IS NULL) = (landmarks IS NULL)),
+                created TEXT NOT NULL CHECK (typeof(created) = 'text'),
+                UNIQUE (person, digest))""",
             "CREATE INDEX sample_digest ON sample (digest)",
             """CREATE TABLE template (
                 id INTEGER PRIMARY KEY,
                 sample INTEGER NOT NULL REFERENCES sample (id) ON DELETE CASCADE,
-                space TEXT NOT NULL,
+                space TEXT NOT NULL CHECK (typeof(space) = 'text'),
                 vector BLOB NOT NULL CHECK (typeof(vector) = 'blob' AND length(vector) % 4 = 0),
                 UNIQUE (sample, space))""",
             "CREATE INDEX template_space ON template (space)",
             """CREATE TABLE crop (
                 sample INTEGER PRIMARY KEY REFERENCES sample (id) ON DELETE CASCADE,
-                image BLOB NOT NULL)""",
+                image BLOB NOT NULL CHECK (typeof(image) = 'blob'))""",
         ),
     ),
 )

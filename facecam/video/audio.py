@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+#: MP4 can hold more kinds of sound than players take from it.
+_PLAYED_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+
 
 class AudioTrack:
     """Carries every sound stream of ``path`` into ``output``, in step with the pictures.
 
-    A codec that the output's format can hold is copied bit by bit at its own times; another one is
+    A codec that players take from the output's format is copied bit by bit at its own times; another one is
     encoded anew as AAC. Sound never fails a labelled video: what goes wrong is told in `warnings`.
 
     Args:
@@ -67,7 +70,8 @@ class AudioTrack:
             return False
         # A decoder's name can differ from its codec's (mp3float, libopus).
         codec = context.codec.canonical_name or context.name
-        if codec in self._output.supported_codecs:
+        common = self._output.format.name != "mp4" or codec in _PLAYED_IN_MP4
+        if common and codec in self._output.supported_codecs:
             self._lanes[stream.index] = _Copy(stream, self._output)
         else:
             self._warn(f"sound of kind {codec} does not fit the output and is encoded anew as AAC")

@@ -16,6 +16,7 @@ import numpy as np
 from facecam.errors import SourceError
 from facecam.values import Frame, Image, SourceInfo
 from facecam.video.base import Source
+from facecam.video.cv import quiet_ffmpeg
 
 #: A source that gives no picture for so long is taken for dead, seconds.
 STALL_SECONDS = 10.0
@@ -227,6 +228,7 @@ def _as_bgr(image: Any) -> Image:
 def _opencv(spec: int | str) -> Capture:
     import cv2
 
+    quiet_ffmpeg()
     if isinstance(spec, int):
         return cv2.VideoCapture(spec)
     # These two can be set only at construction.

@@ -34,15 +34,18 @@ def import_cv2() -> ModuleType:
     Raises:
         DependencyMissing: the package is absent, or the system lacks a library that it links.
     """
-    # Read by OpenCV when it opens its first stream; ffmpeg's own lines would tear the progress bar.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    quiet_ffmpeg()
     try:
         import cv2
     except ImportError as error:
         raise DependencyMissing(explain_import_error(str(error))) from error
     cv2.utils.logging.setLogLevel(0)  # OpenCV 5 has it only here
     return cv2
+
+
+def quiet_ffmpeg() -> None:
+    """Keep the lines of OpenCV's ffmpeg off stderr; it looks once, when the first stream is opened."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def explain_import_error(message: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -90,8 +91,13 @@ class VideoSink:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
-        self._container = av.open(f"file:{self._pending.temp}", "w", format=kind)
         base = _time_base(audio_from) if audio_from else _TICK
+        options = {}
+        if kind != "matroska":
+            # MP4 keeps where a track starts in units of the movie, 1/1000 s if not told otherwise. A
+            # multiple of it and of the video's own unit loses neither start.
+            options["movie_timescale"] = str(min(math.lcm(1000, base.denominator), 10_000_000))
+        self._container = av.open(f"file:{self._pending.temp}", "w", format=kind, options=options)
         rate = Fraction(info.fps or 30).limit_denominator(1001)
         try:
             stream = self._container.add_stream("libx264", rate=rate)

@@ -15,8 +15,9 @@ from facecam.zoo.card import TEMPLATES
 
 Points = NDArray[np.float32]
 
-#: dlib's get_face_chip_details for five points, 150 px, padding 0.25: (p + 0.25) / 1.5 * 150.
-_DLIB_150 = [(110.96, 46.35), (89.61, 47.90), (37.06, 46.37), (58.41, 47.91), (74.01, 87.78)]
+#: dlib's get_face_chip_details for five points, 150 px, padding 0.25: (p + 0.25) / 1.5 * 150, less half a pixel,
+#: since its extraction takes the middle of the chip for (75, 75) and the middle pixel for 74.5.
+_DLIB_150 = [(110.46, 45.85), (89.11, 47.40), (36.56, 45.87), (57.91, 47.41), (73.51, 87.28)]
 #: Mean place of YuNet's and SCRFD's five points on that crop (eyes, tip of the nose, mouth corners).
 _DLIB_150_FIVE = [(47.7, 47.1), (100.3, 47.1), (74.0, 77.2), (52.2, 107.9), (95.8, 107.9)]
 #: InsightFace's arcface_dst for 112 px crops.

@@ -90,10 +90,7 @@ class MmodDetector:
         source, made = image, 1.0
         for scale in sorted(scales, reverse=True):
             size = max(WINDOW // 2, round(width * scale)), max(WINDOW // 2, round(height * scale))
-            shrink = scale < made
-            level = image if size == (width, height) else cv2.resize(
-                source if shrink else image, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-            )  # fmt: skip
+            level = _resized(source if scale < made else image, size)
             if scale <= 1.0:
                 source, made = level, scale
             score = self.model.run_batch(to_input([level], self.model.card))[0, 0]
@@ -126,6 +123,14 @@ class MmodDetector:
                     pair.append(_face(peak, scale, scale, left, top))
             found.append(_between(pair))
         return found
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    """The image at another size; averaging over areas, which is slow, only where linear sampling would alias."""
+    if size == (image.shape[1], image.shape[0]):
+        return image
+    shrunk = size[0] < 0.6 * image.shape[1]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrunk else cv2.INTER_LINEAR)
 
 
 def _cut(image: Image, left: float, top: float, scale: float, side: int) -> Image:

@@ -317,7 +317,7 @@ class _Graph:
         self.constants: dict[bytes, Any] = {}
 
     def const(self, values: Any, dtype: Any = np.float32) -> str:
-        array = np.ascontiguousarray(np.asarray(values, dtype))
+        array = np.array(values, dtype, order="C")  # keeps a scalar a scalar
         key = hashlib.sha256(repr((array.shape, array.dtype)).encode() + array.tobytes()).digest()
         if key not in self.constants:
             self.constants[key] = self.onnx.numpy_helper.from_array(array, f"c{len(self.constants)}")
@@ -422,7 +422,7 @@ def _landmarks_onnx(data: bytes) -> bytes:
     g = _Graph()
     levels, trees, splits = forest.threshold.shape
     tree = np.arange(trees)
-    int64 = np.int64
+    int64, double = np.int64, np.float64
 
     shape = g.add("Shape", "image")
     height = g.add("Gather", shape, g.const(0, int64), axis=0)
@@ -430,17 +430,20 @@ def _landmarks_onnx(data: bytes) -> bytes:
     pixels = g.add("Reshape", "image", g.const([-1, 3], int64))
     limits = {}
     for axis, size in (("x", width), ("y", height)):
-        limits[axis] = g.add("Cast", g.add("Sub", size, g.const(1, int64)), to=1)
-    left, top, box_w, box_h = (g.add("Gather", "boxes", g.const([i], int64), axis=1) for i in range(4))
+        limits[axis] = g.add("Cast", g.add("Sub", size, g.const(1, int64)), to=11)
+    # From the shape to pixels in float64, as dlib does: a pixel rounded the other way sends a tree another way.
+    boxes = g.add("Cast", "boxes", to=11)
+    left, top, box_w, box_h = (g.add("Gather", boxes, g.const([i], int64), axis=1) for i in range(4))
     # dlib's unit box ends at the last pixel of the rectangle, not after it.
-    span_x, span_y = (g.add("Sub", size, g.const(1.0)) for size in (box_w, box_h))
+    span_x, span_y = (g.add("Sub", size, g.const(1.0, double)) for size in (box_w, box_h))
 
-    centred = forest.initial - forest.initial.mean(axis=0)
+    centred = forest.initial.astype(double)
+    centred -= centred.mean(axis=0)
     power = float((centred**2).sum())
     along = (centred / power).ravel()  # dot product with the shape: cosine part of the similarity
     across = (np.stack([-centred[:, 1], centred[:, 0]], axis=1) / power).ravel()  # sine part
     # Centring the current shape is not needed: `centred` sums to zero, so the offset drops out.
-    turn = g.const(np.stack([along, across], axis=1))
+    turn = g.const(np.stack([along, across], axis=1), double)
 
     count = g.add("Gather", g.add("Shape", "boxes"), g.const([0], int64), axis=0)
     current = g.add(
@@ -450,18 +453,19 @@ def _landmarks_onnx(data: bytes) -> bytes:
     zero = g.add("ConstantOfShape", g.add("Concat", count, g.const([trees], int64), axis=0),
                  value=g.onnx.helper.make_tensor("z", g.onnx.TensorProto.INT64, [1], [0]))  # fmt: skip
     for level in range(levels):
-        rotation = g.add("MatMul", current, turn)
+        exact = g.add("Cast", current, to=11)
+        rotation = g.add("MatMul", exact, turn)
         cos, sin = (g.add("Gather", rotation, g.const([i], int64), axis=1) for i in range(2))
-        dx, dy = (g.const(forest.deltas[level, None, :, i]) for i in range(2))
+        dx, dy = (g.const(forest.deltas[level, None, :, i], double) for i in range(2))
         ux = g.add("Sub", g.add("Mul", cos, dx), g.add("Mul", sin, dy))
         uy = g.add("Add", g.add("Mul", sin, dx), g.add("Mul", cos, dy))
         place, inside = {}, []
         for axis, turned, start, span in (("x", ux, left, span_x), ("y", uy, top, span_y)):
             anchor = g.const(forest.anchors[level] * 2 + (axis == "y"), int64)
-            unit = g.add("Add", g.add("Gather", current, anchor, axis=1), turned)
+            unit = g.add("Add", g.add("Gather", exact, anchor, axis=1), turned)
             at = g.add("Add", start, g.add("Mul", unit, span))
-            at = g.add("Floor", g.add("Add", at, g.const(0.5)))
-            clipped = g.add("Max", g.add("Min", at, limits[axis]), g.const(0.0))
+            at = g.add("Floor", g.add("Add", at, g.const(0.5, double)))
+            clipped = g.add("Max", g.add("Min", at, limits[axis]), g.const(0.0, double))
             inside.append(g.add("Equal", at, clipped))
             place[axis] = g.add("Cast", clipped, to=7)
         index = g.add("Add", g.add("Mul", place["y"], width), place["x"])
@@ -481,13 +485,16 @@ def _landmarks_onnx(data: bytes) -> bytes:
             node = g.add("Add", g.add("Add", node, node), taken)
         row = g.add("Add", node, g.const((tree * (splits + 1) - splits)[None], int64))
         leaf = g.add("Gather", g.const(forest.leaves[level].reshape(-1, 10)), row, axis=0)
-        current = g.add("Add", current, g.add("ReduceSum", leaf, g.const([1], int64), keepdims=0))
-    points = g.add("Reshape", current, g.const([-1, 5, 2], int64))
+        # Summed one after the other in float32, as dlib does: another order moves the next level's pixels.
+        parts = g.add("Concat", g.add("Unsqueeze", current, g.const([1], int64)), leaf, axis=1)
+        sums = g.add("CumSum", parts, g.const(1, int64))
+        current = g.add("Gather", sums, g.const(trees, int64), axis=1)
+    points = g.add("Reshape", g.add("Cast", current, to=11), g.const([-1, 5, 2], int64))
     spans, starts = (
         g.add("Unsqueeze", g.add("Concat", a, b, axis=1), g.const([1], int64))
         for a, b in ((span_x, span_y), (left, top))
     )
-    g.add("Add", g.add("Mul", points, spans), starts, name="landmarks")
+    g.add("Cast", g.add("Add", g.add("Mul", points, spans), starts), name="landmarks", to=1)
     card = ModelCard(
         name="dlib 5-point shape predictor", kind="landmarks", input="image", size=(0, 0), colour="BGR",
         mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), outputs=("landmarks",), licence=LICENCE, source=SOURCE,

@@ -65,7 +65,8 @@ class Verdict:
 def clean_name(text: str) -> str:
     """A model's name as a part of a file name: letters, digits, dot, dash, underscore; "" if none are left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-._")[:64].rstrip("-._").lower()
+    dashed = re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9._]+|\.\.+", "-", plain))
+    return dashed.strip("-._")[:64].rstrip("-._").lower()
 
 
 def read_model(file: Path) -> bytes:

@@ -146,7 +146,7 @@ class Zoo:
             choices = [m.id for m in known.values() if m.role == role] + self.added()
             raise UsageFault(f"no {role} is called {name!r}; there are {', '.join(choices)}: facecam models")
         if kind != role:
-            raise UsageFault(f"{name} is a {kind}, not a {role}; see: facecam models")
+            raise UsageFault(f"{name} has the role {kind}, not {role}; see: facecam models")
         return name
 
     def choice(self, pack: str | None = None) -> Choice:

@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+TEST_VENV ?= .venv-test
+# Windows keeps a virtual environment's programs elsewhere.
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+
+.PHONY: demo run test lint bench clean
+
+demo: $(VENV)/.demo-installed
+	$(VENV)/$(BIN)/facecam demo
+
+run: $(VENV)/.demo-installed
+	$(VENV)/$(BIN)/facecam run
+
+test: lint
+	$(TEST_VENV)/$(BIN)/python -m pytest
+
+lint: $(TEST_VENV)/.installed
+	$(TEST_VENV)/$(BIN)/ruff check .
+	$(TEST_VENV)/$(BIN)/ruff format --check .
+	$(TEST_VENV)/$(BIN)/mypy
+
+bench: $(TEST_VENV)/.installed
+	$(TEST_VENV)/$(BIN)/python benchmarks/startup.py
+	$(TEST_VENV)/$(BIN)/python benchmarks/label.py
+
+$(VENV)/.demo-installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo]"
+	touch $@
+
+$(TEST_VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,train,eval,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(TEST_VENV) build dist demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

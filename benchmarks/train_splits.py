@@ -1,0 +1,43 @@
+"""Makes the committed splits by person: python -m benchmarks.train_splits LFW_DEV/images
+
+Five times: half of the people with several pictures to train on, a tenth to calibrate with, the rest to test on; of the
+people with one picture two fifths, a tenth and the rest, who play the strangers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+OUT = Path(__file__).parent.parent / "train" / "splits"
+
+
+def split(several: list[str], single: list[str], seed: int) -> dict[str, list[str]]:
+    """One split: part -> names, sorted."""
+    rng = np.random.default_rng(seed)
+    parts: dict[str, list[str]] = {"train": [], "calibrate": [], "test": []}
+    for names, shares in ((several, (0.5, 0.6)), (single, (0.4, 0.5))):
+        order = [names[i] for i in rng.permutation(len(names))]
+        first, second = (round(share * len(order)) for share in shares)
+        for part, chosen in zip(parts, (order[:first], order[first:second], order[second:])):
+            parts[part] += chosen
+    return {part: sorted(names) for part, names in parts.items()}
+
+
+def main() -> None:
+    counts = {p.name: sum(1 for _ in p.glob("*.jpg")) for p in sorted(Path(sys.argv[1]).iterdir())}
+    several = [name for name, count in counts.items() if count > 1]
+    single = [name for name, count in counts.items() if count == 1]
+    OUT.mkdir(exist_ok=True)
+    for seed in range(1, 6):
+        parts = split(several, single, seed)
+        path = OUT / f"lfw_dev-{seed}.json"
+        path.write_text(json.dumps(parts, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        print(path.name, {part: len(names) for part, names in parts.items()})
+
+
+if __name__ == "__main__":
+    main()

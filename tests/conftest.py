@@ -1,0 +1,75 @@
+"""What all tests share: real pictures out of pip packages, the development data, one loaded engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facecam.video.cv import import_cv2
+
+import_cv2()
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = data_folder()
+    if folder.is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"no development data at {folder}; set FACECAM_TEST_DATA")
+    for item in items:
+        if "data" in item.keywords:
+            item.add_marker(skip)
+
+
+def data_folder() -> Path:
+    """The folder of real images and the clip: ``FACECAM_TEST_DATA``, or shared/data beside the checkout."""
+    return Path(os.environ.get("FACECAM_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    return data_folder()
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models_home: Path) -> Path:
+    """A home of its own for every test; the converted models are made once and shared."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "models").symlink_to(models_home / "models")
+    monkeypatch.setenv("FACECAM_HOME", str(home))
+    for name in list(os.environ):
+        if name.startswith("FACECAM_") and name not in ("FACECAM_HOME", "FACECAM_TEST_DATA"):
+            monkeypatch.delenv(name)
+    return home
+
+
+@pytest.fixture(scope="session")
+def models_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose models folder holds the converted dlib pack."""
+    from facecam.zoo.packs import Zoo
+
+    home = tmp_path_factory.mktemp("models-home")
+    Zoo(home, notify=lambda line: None).ensure("dlib")
+    return home
+
+
+@pytest.fixture(scope="session")
+def engine(models_home: Path) -> Iterator[object]:
+    """The embedded pack on the CPU."""
+    from facecam.engine import open_engine
+    from facecam.settings import Settings
+
+    before = os.environ.get("FACECAM_HOME")
+    os.environ["FACECAM_HOME"] = str(models_home)
+    try:
+        yield open_engine(Settings(device="cpu"))
+    finally:
+        if before is None:
+            os.environ.pop("FACECAM_HOME", None)
+        else:
+            os.environ["FACECAM_HOME"] = before

@@ -1,0 +1,106 @@
+"""The pyramid: faces of every size, near and far, and the search around known faces."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facecam.engine import Engine
+from facecam.geometry import covers, iou
+from facecam.values import Face
+from facecam.vision.detect import WINDOW, MmodDetector, merge
+from tests.support import COFFEE, portrait
+from facecam.video.photos import read_photo
+
+boxes = st.tuples(st.floats(-100, 500), st.floats(-100, 500), st.floats(10, 300)).map(lambda b: (b[0], b[1], b[2], b[2]))
+
+
+@pytest.mark.parametrize("pixels", [42, 60, 80, 115, 160, 230, 330])
+def test_a_face_of_any_size_from_the_least_on_is_found(engine: Engine, pixels: int) -> None:
+    zoom = pixels / 95  # the face in the portrait has 95 pixels
+    image = cv2.resize(portrait("astronaut"), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+    faces = engine.detector.detect(image, 40)
+    assert len(faces) == 1
+    x, y, w, h = (v / zoom for v in faces[0].box)
+    assert iou((x, y, w, h), (170, 68, 95, 95)) > 0.55
+
+
+def test_smaller_faces_need_a_smaller_min_face(engine: Engine) -> None:
+    image = cv2.resize(portrait("astronaut"), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
+    assert not engine.detector.detect(image, 60)
+    assert len(engine.detector.detect(image, 22)) == 1
+
+
+def test_no_face_in_a_cup_of_coffee(engine: Engine) -> None:
+    assert engine.detector.detect(read_photo(COFFEE), 40) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 500), (3000, 3), (39, 39)])
+def test_tiny_and_thin_pictures_are_no_error(engine: Engine, shape: tuple[int, int]) -> None:
+    assert engine.detector.detect(np.full((*shape, 3), 127, np.uint8), 40) == []
+
+
+def test_levels_begin_at_the_least_face_and_end_at_the_largest(engine: Engine) -> None:
+    assert isinstance(engine.detector, MmodDetector)
+    scales = engine.detector.levels(640, 360, 40)
+    assert scales[0] == pytest.approx(WINDOW / 40)
+    assert all(a > b for a, b in zip(scales, scales[1:]))
+    assert scales[-1] * 360 < 1.5 * WINDOW
+
+
+def test_following_corrects_place_and_size(engine: Engine) -> None:
+    image = portrait("grace_hopper")
+    truth = engine.detector.detect(image, 40)[0].box
+    x, y, w, h = truth
+    for dx, dy, zoom in [(0, 0, 1), (0.15, 0, 1), (0, -0.15, 0.9), (-0.1, 0.1, 1.12)]:
+        side = w * zoom
+        guess = (x + w / 2 + dx * w - side / 2, y + h / 2 + dy * h - side / 2, side, side)
+        found = engine.detector.follow(image, [guess])[0]
+        assert found is not None
+        assert iou(found.box, truth) > iou(guess, truth) - 0.12
+        assert iou(found.box, truth) > 0.7
+
+
+def test_following_into_the_void_finds_nothing(engine: Engine) -> None:
+    image = portrait("grace_hopper")
+    assert engine.detector.follow(image, [(-900.0, -900.0, 80.0, 80.0), (5.0, 450.0, 60.0, 60.0)]) == [None, None]
+    assert engine.detector.follow(image, []) == []
+
+
+@given(st.lists(st.tuples(boxes, st.floats(0.01, 1.2)), max_size=12))
+def test_merging_keeps_the_best_and_no_two_of_one_face(found: list[tuple[tuple[float, float, float, float], float]]) -> None:
+    faces = [Face(box, score) for box, score in found]
+    kept = merge(faces)
+    assert len(kept) <= len(faces)
+    if faces:
+        assert max(f.score for f in kept) == max(f.score for f in faces)
+    scores = [f.score for f in kept]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_merging_drops_a_chin_in_a_face() -> None:
+    kept = merge([Face((0, 0, 100, 100), 1.0), Face((30, 50, 40, 40), 0.5), Face((300, 0, 50, 50), 0.4)])
+    assert [f.score for f in kept] == [1.0, 0.4]
+
+
+@given(boxes, boxes)
+def test_overlap_measures(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> None:
+    assert 0 <= iou(a, b) <= 1 + 1e-9
+    assert iou(a, b) == pytest.approx(iou(b, a))
+    assert iou(a, a) == pytest.approx(1)
+    assert covers(a, a)
+
+
+@pytest.mark.data
+def test_the_main_face_of_lfw_photos(engine: Engine, data: object) -> None:
+    from pathlib import Path
+
+    files = sorted(Path(str(data), "lfw_dev", "images").glob("*/*.jpg"))[::138]
+    found = 0
+    for file in files:
+        faces = engine.detector.detect(read_photo(file), 40)
+        found += any(f.box[0] < 125 < f.box[0] + f.box[2] and f.box[1] < 125 < f.box[1] + f.box[3] for f in faces)
+    assert found == len(files)

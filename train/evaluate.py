@@ -1,0 +1,85 @@
+"""A trained run, loaded again: on a part of its data, or on any pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facecam.errors import UsageFault
+from train import augment, checkpoint, data, feed, networks
+from train.recipe import Recipe, from_dict, people_of
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A checkpoint, ready to look at pictures.
+
+    Attributes:
+        state: everything that the checkpoint says (history, data hash, starting weights).
+    """
+
+    network: networks.Network
+    recipe: Recipe
+    classes: list[str]
+    state: dict[str, Any]
+
+
+def load_run(path: Path, device: torch.device | None = None) -> Run:
+    """Load best.pt of a run folder, or a checkpoint file.
+
+    Raises:
+        ModelMissing, ModelInvalid: no checkpoint there, or a damaged one.
+    """
+    state = checkpoint.load(checkpoint.find(path))
+    recipe = from_dict(state["recipe"])
+    # The weights come from the checkpoint: nothing is downloaded or read for the start.
+    network = networks.build(replace(recipe, weights="none"), len(state["classes"]))
+    network.load_state_dict(state["model"])
+    network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
+    network.eval().to(device or torch.device("cpu"))
+    return Run(network, recipe, list(state["classes"]), state)
+
+
+def load_data(root: Path, recipe: Recipe) -> data.Corpus:
+    """The data set as a recipe splits it."""
+    return data.load(
+        root,
+        val=recipe.val,
+        test=recipe.test,
+        seed=recipe.seed,
+        min_images=recipe.min_images,
+        people=people_of(recipe.split),
+    )
+
+
+def part_of(corpus: data.Corpus, name: str) -> tuple[data.Item, ...]:
+    """The items of "train", "val", "test" or "all".
+
+    Raises:
+        UsageFault: that part is empty.
+    """
+    part = corpus.train + corpus.val + corpus.test if name == "all" else getattr(corpus, name)
+    if not part:
+        raise UsageFault(f"{corpus.root}: the {name} part is empty; choose another --part")
+    return part
+
+
+def check_classes(run: Run, corpus: data.Corpus) -> None:
+    """Raises UsageFault where the folder's classes are not those that the run has learnt."""
+    if not run.recipe.metric and list(corpus.classes) != run.classes:
+        raise UsageFault(
+            f"{corpus.root}: the run knows {len(run.classes)} classes ({', '.join(run.classes[:5])} ...), "
+            f"the folder has {len(corpus.classes)} ({', '.join(corpus.classes[:5])} ...); give the matching data"
+        )
+
+
+def outputs(run: Run, items: Sequence[data.Item], device: torch.device) -> np.ndarray:
+    """Probabilities N x C of a classifier, unit vectors N x dim of an embedder: float32."""
+    pictures = augment.Pictures(tuple(items), run.recipe.size, "none", run.recipe.seed, keep=0)
+    found = feed.forward_all(run.network, run.network, pictures, run.recipe, device)
+    return (found if run.recipe.metric else found.softmax(dim=1)).numpy()

@@ -1,0 +1,99 @@
+"""What a training step is fed: the order of an epoch, cached features, and forward passes for judging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train import augment, networks, openset
+from train.recipe import Recipe
+
+
+def batches(recipe: Recipe, labels: Tensor, epoch: int) -> list[list[int]]:
+    """The order of an epoch: a function of seed and epoch alone."""
+    generator = torch.Generator().manual_seed(augment.picture_seed(recipe.seed, epoch, -1))
+    if recipe.balance == "sampler":
+        weights = (1.0 / torch.bincount(labels).clamp(min=1))[labels]
+        order = torch.multinomial(weights, len(labels), replacement=True, generator=generator)
+    else:
+        order = torch.randperm(len(labels), generator=generator)
+    rows = [row.tolist() for row in order.split(recipe.batch)]
+    return rows[:-1] if len(rows) > 1 and len(rows[-1]) == 1 else rows  # batch norm cannot learn from one
+
+
+def loader(dataset: torch.utils.data.Dataset, order: list[list[int]], workers: int) -> torch.utils.data.DataLoader:
+    return torch.utils.data.DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=workers,
+        generator=torch.Generator(),
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+class Features(torch.utils.data.Dataset):
+    """A frozen backbone's features, computed once: each epoch takes one of a picture's views."""
+
+    def __init__(
+        self,
+        network: networks.Network,
+        pictures: augment.Pictures,
+        recipe: Recipe,
+        device: torch.device,
+        views: int,
+    ) -> None:
+        self.labels = [item.label for item in pictures.items]
+        self.seed, self.epoch = recipe.seed, 0
+        parts = []
+        for view in range(views):
+            # The first view is the picture as validation sees it.
+            plain = augment.Pictures(pictures.items, recipe.size, "none", recipe.seed) if view == 0 else pictures
+            plain.epoch = view
+            parts.append(forward_all(network.features, network, plain, recipe, device))
+        self.views = torch.stack(parts)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        view = augment.picture_seed(self.seed, self.epoch, index) % len(self.views)
+        return self.views[view, index], self.labels[index], index
+
+
+@torch.inference_mode()
+def forward_all(
+    function: Any,
+    network: networks.Network,
+    pictures: torch.utils.data.Dataset,
+    recipe: Recipe,
+    device: torch.device,
+) -> Tensor:
+    """Run a function of normalised pictures over a data set, in order: float32, N x anything, on the CPU."""
+    network.eval()
+    order = [list(range(i, min(i + recipe.batch, len(pictures)))) for i in range(0, len(pictures), recipe.batch)]
+    found = []
+    for images, _, _ in loader(pictures, order, recipe.workers):
+        if images.dtype == torch.uint8:
+            images = augment.normalise(images.to(device), network.mean, network.std)
+        found.append(function(images.to(device)).float().cpu())
+    return torch.cat(found) if found else torch.empty(0)
+
+
+def judge(
+    function: Any, network: networks.Network, part: Any, recipe: Recipe, device: torch.device
+) -> dict[str, float]:
+    """Loss and score on validation data: accuracy, or DIR at FPIR 1 % for an embedder."""
+    output = forward_all(function, network, part, recipe, device)
+    if recipe.metric:
+        figures = openset.evaluate(output.numpy(), part.items, seed=recipe.seed)
+        return {"val_loss": 1 - figures["verification"], "val_score": figures["dir_1"]}
+    labels = torch.tensor([part[i][1] for i in range(len(part))]) if isinstance(part, Features) else torch.tensor(
+        [item.label for item in part.items]
+    )  # fmt: skip
+    return {
+        "val_loss": float(F.cross_entropy(output, labels)),
+        "val_score": float((output.argmax(1) == labels).float().mean()),
+    }

@@ -1,0 +1,57 @@
+"""Bytes to pixels: what counts as a whole picture, and how it becomes a square one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from facecam.errors import MediaError
+from facecam.values import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def check_picture(path: Path, data: bytes) -> None:
+    """Refuse what does not decode whole.
+
+    Raises:
+        MediaError: no picture, or one that ends early.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise MediaError(f"not a picture file ({path.suffix or 'no suffix'})")
+    # OpenCV fills what is missing of a truncated file with grey; the end marker tells.
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+        raise MediaError("truncated JPEG")
+    if data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]:
+        raise MediaError("truncated PNG")
+    decode(data)
+
+
+def decode(data: bytes) -> Image:
+    """Encoded bytes -> RGB uint8, H x W x 3, upright.
+
+    Raises:
+        MediaError: the bytes are no picture.
+    """
+    import cv2
+
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise MediaError(f"not a decodable picture ({error.err})") from error
+    if image is None:
+        raise MediaError("not a decodable picture")
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def square(image: np.ndarray, size: int) -> Image:
+    """RGB or grey uint8 -> RGB, size x size x 3: the whole picture, without regard to its proportions."""
+    import cv2
+
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    if image.shape[:2] != (size, size):
+        shrink = max(image.shape[:2]) > size
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    return np.asarray(image, np.uint8)
