@@ -174,7 +174,9 @@ def check_gallery(home: Path) -> Check:
         space = _space_in_use(Zoo(home, notify=lambda line: None))
         if space is not None:
             gallery.check_space(space)
-    text = f"{facts['people']} people, {facts['samples']} samples, schema {facts['schema']}, intact"
+    who = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
+    what = f"{facts['samples']} sample{'' if facts['samples'] == 1 else 's'}"
+    text = f"{who}, {what}, schema {facts['schema']}, intact"
     if os.name == "posix" and path.stat().st_mode & 0o077:
         return Check("gallery", "warning", f"{text}; but others can read it", f"chmod 600 {path}", facts)
     return Check("gallery", "ok", text, facts=facts)

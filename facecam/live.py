@@ -16,7 +16,7 @@ import numpy as np
 
 from facecam.errors import FacecamError, OutputError
 from facecam.people.match import Matcher
-from facecam.pipeline import Recogniser
+from facecam.pipeline import CutTest, Recogniser
 from facecam.values import Box, Face, Frame, Image, Sighting, SourceInfo
 from facecam.video.base import FrameSource
 from facecam.video.overlay import draw
@@ -83,15 +83,19 @@ class Worker(threading.Thread):
         self._wake = threading.Condition()
         self._frame: tuple[Frame, float] | None = None
         self._idle = True
-        self._stop = False
+        self._ending = False
         self._error: BaseException | None = None
         self._checked = time.monotonic()
+        self._cuts = CutTest()
+        self._cut = False
 
     def give(self, frame: Frame) -> None:
         """Offer a frame; an older one that still waits is dropped."""
         if self._error is not None:
             raise self._error
+        cut = self._cuts.is_cut(frame)  # seen on every frame, also on those that recognition leaves out
         with self._wake:
+            self._cut = self._cut or cut
             self._frame = (frame, time.monotonic())
             self._wake.notify()
 
@@ -103,7 +107,7 @@ class Worker(threading.Thread):
     def close(self) -> None:
         """Stop and join; raises what ended the thread, if anything did."""
         with self._wake:
-            self._stop = True
+            self._ending = True
             self._wake.notify()
         self.join(5.0)
         if self._error is not None:
@@ -113,11 +117,12 @@ class Worker(threading.Thread):
         try:
             while True:
                 with self._wake:
-                    self._wake.wait_for(lambda: self._frame is not None or self._stop)
-                    if self._stop or self._frame is None:
+                    self._wake.wait_for(lambda: self._frame is not None or self._ending)
+                    if self._ending or self._frame is None:
                         return
                     (frame, given), self._frame, self._idle = self._frame, None, False
-                self._recognise(frame)
+                    cut, self._cut = self._cut, False
+                self._recognise(frame, cut)
                 self.latency += 0.1 * (time.monotonic() - given - self.latency)
                 with self._wake:
                     self._idle = True
@@ -127,13 +132,13 @@ class Worker(threading.Thread):
             with self._wake:
                 self._wake.notify_all()
 
-    def _recognise(self, frame: Frame) -> None:
+    def _recognise(self, frame: Frame, cut: bool) -> None:
         if time.monotonic() - self._checked > RELOAD_EVERY:
             self._checked = time.monotonic()
             matcher = self._reload()
             if matcher is not None:
                 self._recogniser.restart(matcher)
-        step = self._recogniser.step(frame)
+        step = self._recogniser.step(frame, cut)
         for track in step.ended:
             self._recogniser.forget(track.id)
         speeds = {track.id: track.speed for track in self._recogniser.tracker.tracks}

@@ -123,7 +123,7 @@ def state(gallery: Gallery) -> Model:
 
 def start(code: str, *arguments: object, **extra: object) -> subprocess.Popen[str]:
     """Run Python code (it may import this module) in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

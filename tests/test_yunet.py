@@ -100,9 +100,9 @@ def test_smaller_faces_than_wanted_are_left_out() -> None:
     image = with_cells(160, 256, (6, 10))
     assert planted().levels(256, 160, 32) == [1.0]
     assert len(planted().detect(image, 32)) == 1
-    assert len(planted(tall=3.25).detect_levels(image, [1.0])) == 1
-    assert planted(tall=3.25).detect(image, 32) == [], "smaller than wanted"
-    assert planted(tall=2.5).detect_levels(image, [1.0]) == [], "too small for landmarks"
+    assert len(planted(wide=3, tall=3.25).detect_levels(image, [1.0])) == 1
+    assert planted(wide=3, tall=3.25).detect(image, 32) == [], "smaller than wanted"
+    assert planted(wide=2, tall=2.5).detect_levels(image, [1.0]) == [], "too small for landmarks"
 
 
 def test_levels_reach_from_the_smallest_to_the_largest_face() -> None:

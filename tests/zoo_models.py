@@ -83,18 +83,24 @@ def sface_like() -> bytes:
 
 
 def planted_yunet(
-    *, height: Any = 640, width: Any = 640, batch: Any = 1, tall: float = 5.0, card: ModelCard | None = None
+    *,
+    height: Any = 640,
+    width: Any = 640,
+    batch: Any = 1,
+    wide: float = 4.0,
+    tall: float = 5.0,
+    card: ModelCard | None = None,
 ) -> bytes:
     """A file shaped like YuNet 2023mar that finds bright cells.
 
-    A cell of stride 8 whose pixels are white is a face: its box is 4 x ``tall`` cells around the
+    A cell of stride 8 whose pixels are white is a face: its box is ``wide`` x ``tall`` cells around the
     cell's centre, its points lie at (-1, -1) (2, -1) (0.5, 0.5) (-1, 2) (2, 2) cells from the cell's corner.
     """
     nodes, weights, outputs = [], [], []
     heads = {
         "cls": ([1 / 10, 0.0, 0.0], [-12.0]),
         "obj": ([0.0] * 3, [10.0]),
-        "bbox": ([0.0] * 3, [0.5, 0.5, math.log(4), math.log(tall)]),
+        "bbox": ([0.0] * 3, [0.5, 0.5, math.log(wide), math.log(tall)]),
         "kps": ([0.0] * 3, [-1.0, -1.0, 2.0, -1.0, 0.5, 0.5, -1.0, 2.0, 2.0, 2.0]),
     }
     for stride in (8, 16, 32):

@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ class Corpus:
     Attributes:
         skipped: (path, reason) of every file that is not used.
         digest: hash of all contents, their labels and their split.
+        background: other people's pictures; their labels go on after those of the classes.
     """
 
     root: str
@@ -55,6 +56,12 @@ class Corpus:
     test: tuple[Item, ...]
     skipped: tuple[tuple[str, str], ...]
     digest: str
+    background: tuple[Item, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Logits that training needs: the classes, and the other people."""
+        return max((item.label + 1 for item in self.background), default=len(self.classes))
 
     def counts(self, part: Sequence[Item]) -> list[int]:
         """Pictures per class, in the order of the classes."""
@@ -238,6 +245,30 @@ def _by_people(
     for item in items:
         parts[part_of[classes[item.label]]].append(item)
     return corpus(root, classes, parts["train"], parts["calibrate"], parts["test"], skipped)
+
+
+def with_background(known: Corpus, folder: Path) -> Corpus:
+    """Add other people's pictures (``folder/PERSON/*``) as classes that exist in training only.
+
+    People and pictures that the data set has itself are left out.
+
+    Raises:
+        UsageFault: the folder is missing, or gives nobody.
+    """
+    if not folder.is_dir():
+        raise UsageFault(f"--others {folder}: expected a folder with a folder for each other person; there is none")
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in known.classes)
+    items, skipped = scan(folder, names)
+    own = {item.digest for item in (*known.train, *known.val, *known.test)}
+    items = [item for item in items if item.digest not in own]
+    if not items:
+        raise UsageFault(f"--others {folder}: no picture of anybody else; expected {folder}/PERSON/*.jpg")
+    first = len(known.classes)
+    numbers = {label: first + n for n, label in enumerate(sorted({item.label for item in items}))}
+    background = tuple(replace(item, label=numbers[item.label]) for item in items)
+    facts = known.digest + "".join(sorted(f"{item.label}:{item.digest}" for item in background))
+    digest = hashlib.sha256(facts.encode()).hexdigest()
+    return replace(known, background=background, digest=digest, skipped=known.skipped + tuple(skipped))
 
 
 def corpus(

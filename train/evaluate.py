@@ -38,7 +38,7 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
     state = checkpoint.load(checkpoint.find(path))
     recipe = from_dict(state["recipe"])
     # The weights come from the checkpoint: nothing is downloaded or read for the start.
-    network = networks.build(replace(recipe, weights="none"), len(state["classes"]))
+    network = networks.build(replace(recipe, weights="none"), state["outputs"])
     network.load_state_dict(state["model"])
     network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
     network.eval().to(device or torch.device("cpu"))
@@ -47,7 +47,7 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
 
 def load_data(root: Path, recipe: Recipe) -> data.Corpus:
     """The data set as a recipe splits it."""
-    return data.load(
+    corpus = data.load(
         root,
         val=recipe.val,
         test=recipe.test,
@@ -55,6 +55,7 @@ def load_data(root: Path, recipe: Recipe) -> data.Corpus:
         min_images=recipe.min_images,
         people=people_of(recipe.split),
     )
+    return data.with_background(corpus, Path(recipe.others)) if recipe.others else corpus
 
 
 def part_of(corpus: data.Corpus, name: str) -> tuple[data.Item, ...]:
@@ -82,4 +83,5 @@ def outputs(run: Run, items: Sequence[data.Item], device: torch.device) -> np.nd
     """Probabilities N x C of a classifier, unit vectors N x dim of an embedder: float32."""
     pictures = augment.Pictures(tuple(items), run.recipe.size, "none", run.recipe.seed, keep=0)
     found = feed.forward_all(run.network, run.network, pictures, run.recipe, device)
-    return (found if run.recipe.metric else found.softmax(dim=1)).numpy()
+    # Other people's share of the probability is nobody's: rows may sum to less than 1.
+    return (found if run.recipe.metric else found.softmax(dim=1)[:, : len(run.classes)]).numpy()

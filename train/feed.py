@@ -95,5 +95,5 @@ def judge(
     )  # fmt: skip
     return {
         "val_loss": float(F.cross_entropy(output, labels)),
-        "val_score": float((output.argmax(1) == labels).float().mean()),
+        "val_score": float((output[:, :classes].argmax(1) == labels).float().mean()),
     }

@@ -65,13 +65,17 @@ def fit(
     """
     where = choose_device(device)
     set_up(recipe, where)
-    train_part = augment.Pictures(corpus.train, recipe.size, recipe.augment, recipe.seed)
+    items = corpus.train + corpus.background
+    train_part = augment.Pictures(items, recipe.size, recipe.augment, recipe.seed)
     val_part: Any = augment.Pictures(corpus.val, recipe.size, "none", recipe.seed)
-    network = networks.build(recipe, len(corpus.classes)).to(where, memory_format=torch.channels_last)
+    network = networks.build(recipe, corpus.outputs).to(where, memory_format=torch.channels_last)
     start = {name: value.clone() for name, value in network.state_dict().items()}
     origin = weights.fingerprint(network)
     counts = corpus.counts(corpus.train)
-    labels = torch.tensor([item.label for item in corpus.train])
+    labels = torch.tensor([item.label for item in items])
+
+    # For the sampler the other people are one class, however many they are.
+    order_labels = labels.clamp(max=len(corpus.classes))
 
     # What is trained beside the backbone, and what a batch is fed to.
     head: nn.Module = network.head
@@ -82,7 +86,7 @@ def fit(
         head = losses.MarginHead(
             network.dim, len(people), kind=recipe.objective, margin=recipe.margin, scale=recipe.scale
         )
-        plain = augment.Pictures(corpus.train, recipe.size, "none", recipe.seed)
+        plain = augment.Pictures(items, recipe.size, "none", recipe.seed)
         teacher = feed.forward_all(network, network, plain, recipe, where)
         head.start_from(teacher, labels)
         head.to(where)
@@ -92,7 +96,10 @@ def fit(
         source = feed.Features(network, train_part, recipe, where, recipe.views)
         val_part = feed.Features(network, val_part, recipe, where, 1)
         forward = network.head
-    class_weights = losses.class_weights(counts).to(where) if recipe.balance == "weights" else None
+    class_weights = None
+    if recipe.balance == "weights":
+        others = [len(corpus.background)] * (corpus.outputs - len(corpus.classes))
+        class_weights = losses.class_weights(counts + others).to(where)
 
     groups = transfer.parameter_groups(network, head, recipe)
     if recipe.optimizer == "adamw":
@@ -128,13 +135,14 @@ def fit(
     else:
         checkpoint.write_json(out / "run.json", records.run_facts(recipe, corpus, where, network))
     facts = {
-        "recipe": recipe.to_dict(), "classes": list(corpus.classes), "data": corpus.digest, "origin": origin,
+        "recipe": recipe.to_dict(), "classes": list(corpus.classes),
+        "outputs": corpus.outputs, "data": corpus.digest, "origin": origin,
         "mean": list(network.mean), "std": list(network.std),
     }  # fmt: skip
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(str(out / "tensorboard"), purge_step=first)
-    per_epoch = len(feed.batches(recipe, labels, 0))
+    per_epoch = len(feed.batches(recipe, order_labels, 0))
     total, warm = per_epoch * recipe.epochs, round(per_epoch * recipe.warmup)
     for epoch in range(first, recipe.epochs):
         if recipe.patience and epoch - best["epoch"] > recipe.patience and best["epoch"] >= 0:
@@ -144,7 +152,7 @@ def fit(
         source.epoch = epoch
         network.train()
         transfer.apply(network, transfer.open_stages(recipe, len(network.stages()), epoch))
-        order = feed.batches(recipe, labels, epoch)
+        order = feed.batches(recipe, order_labels, epoch)
         losses_seen = []
         for number, (images, targets, indices) in enumerate(
             records.progress(feed.loader(source, order, recipe.workers), len(order), epoch)
@@ -164,7 +172,7 @@ def fit(
                     if recipe.distill:
                         loss = loss + recipe.distill * losses.distillation(vectors, teacher[indices].to(where))
                 else:
-                    wanted = F.one_hot(targets, len(corpus.classes)).float().to(where)
+                    wanted = F.one_hot(targets, corpus.outputs).float().to(where)
                     generator = torch.Generator().manual_seed(augment.picture_seed(recipe.seed, epoch, -2 - number))
                     images, wanted = augment.blend(images, wanted, recipe.mixup, recipe.cutmix, generator)
                     loss = losses.soft_cross_entropy(forward(images), wanted, recipe.label_smoothing, class_weights)
@@ -200,13 +208,14 @@ def fit(
             "train_loss": float(np.mean(losses_seen)),
         }
         row |= (
-            feed.judge(forward, network, val_part, recipe, where)
+            feed.judge(forward, network, val_part, recipe, where, len(corpus.classes))
             if len(corpus.val)
             else {"val_loss": math.nan, "val_score": math.nan}
         )
         row["seconds"] = round(time.perf_counter() - began, 2)
         history.append(row)
-        better = (row["val_score"], -row["val_loss"]) > (best["score"], -best["loss"]) or not len(corpus.val)
+        gained = (row["val_score"], -row["val_loss"]) > (best["score"], -best["loss"])
+        better = gained or recipe.keep == "last" or not len(corpus.val)
         if better:
             best = {"score": row["val_score"], "loss": row["val_loss"], "epoch": epoch}
             checkpoint.save(

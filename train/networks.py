@@ -41,6 +41,8 @@ class Network(nn.Module):
         dim: features that the backbone gives.
         mean, std: preprocessing, per RGB channel, on the scale 0 to 255.
         metric: an embedder: the output is the features, L2-normalised.
+        unit: length that features are brought to before the head, 0 leaves them; a face is a direction.
+        mirror: features are the mean of the picture's and its mirror image's.
         aux: extra logits of inception's auxiliary head, in training only.
     """
 
@@ -55,8 +57,11 @@ class Network(nn.Module):
         mean: Three,
         std: Three,
         metric: bool,
+        unit: float = 0.0,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
+        self.unit, self.mirror = unit, mirror
         self.backbone, self.dim, self.mean, self.std, self.metric = backbone, dim, mean, std, metric
         self._stages = stages
         self.head = nn.Identity() if metric else nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, classes))
@@ -64,11 +69,18 @@ class Network(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised pictures N x 3 x S x S -> N x dim."""
+        found = self._one_side(x)
+        if self.mirror:
+            found = found + self._one_side(x.flip(3))
+        return F.normalize(found, dim=1) * self.unit if self.unit else found
+
+    def _one_side(self, x: Tensor) -> Tensor:
         found = self.backbone(x)
         self.aux = None
         if isinstance(found, tuple):  # torchvision's InceptionOutputs: only while its batch norm trains
             found, self.aux = found
-        return torch.flatten(found, 1)
+        found = torch.flatten(found, 1)
+        return F.normalize(found, dim=1) if self.unit else found
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits N x C, or unit vectors N x dim."""
@@ -175,6 +187,8 @@ def build(recipe: Recipe, classes: int) -> Network:
         mean=mean,
         std=std,
         metric=recipe.metric,
+        unit=10.0 if arch == "dlib_resnet" else 0.0,
+        mirror=recipe.mirror,
     )
     if weights not in ("none", "imagenet", "dlib") and (arch in ("mlp", "cnn", "dlib_resnet")):
         load_backbone(backbone, read_weights(Path(weights)), weights)

@@ -33,12 +33,16 @@ class Recipe:
         margin, scale, margin_warmup: of the margin loss; the margin grows from 0 over that many epochs.
         distill: weight of the pull towards the starting network's vectors.
         mix: share of the trained weights in the result, the rest are the starting ones.
+        mirror: features are the mean over a picture and its mirror image: surer, at twice the time.
+        others: folder of other people (DIR/PERSON/*): classes of their own in training, none in the result,
+            so that the network learns what a stranger looks like.
         augment: preset of train.augment; views: pictures per picture where features are cached.
         mixup, cutmix: their Beta parameter, 0 is off; cross entropy only.
         balance: none, sampler (rare classes drawn more often) or weights (their errors weigh more).
         freeze: none, backbone (head first, then from the top) or all (features are computed once).
         head_epochs, unfreeze_every: of freeze = backbone; one more stage opens at each step.
         backbone_lr, stage_decay: discriminative rates: factor of the top stage, and per stage below.
+        keep: which epoch becomes best.pt: the best on validation, or the last (where validation is noisy).
         ema: decay of the averaged weights, 0 is off. patience: epochs without a gain, 0 is off.
         val, test: shares split off where the data has no such folder.
         min_images: classes with fewer pictures are left out.
@@ -64,6 +68,8 @@ class Recipe:
     margin_warmup: int = _entry(2, low=0)
     distill: float = _entry(0.0, low=0)
     mix: float = _entry(1.0, low=0)
+    mirror: bool = False
+    others: str = ""
     augment: str = _entry("none", ("none", "light", "standard", "strong", "face"))
     views: int = _entry(1, low=1)
     mixup: float = _entry(0.0, low=0)
@@ -81,6 +87,7 @@ class Recipe:
     weight_decay: float = _entry(0.01, low=0)
     warmup: float = _entry(1.0, low=0)
     clip: float = _entry(5.0, low=0)
+    keep: str = _entry("best", ("best", "last"))
     ema: float = _entry(0.0, low=0)
     patience: int = _entry(0, low=0)
     val: float = _entry(0.1, low=0)

@@ -1,4 +1,4 @@
-"""Frames of a file to tracks with one answer each: boxes between detections, decisions with all the evidence."""
+"""Frames of a file to tracks with one answer each: boxes between detections, all the evidence before the word."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Analysis:
         for frame in frames:
             step = self.recogniser.step(frame)
             for track in step.ended:
-                self._end(track, reach=step.cut)
+                self._end(track)
             self._pending.append(Record(frame.index, frame.time))
             if step.looked:
                 for track in self.recogniser.tracker.tracks:
@@ -67,7 +67,7 @@ class Analysis:
                         self._hit(track)
             yield from self._ready()
         for track in self.recogniser.tracker.clear():
-            self._end(track, reach=True)
+            self._end(track)
         yield from self._ready()
 
     def _hit(self, track: Track) -> None:
@@ -81,10 +81,10 @@ class Analysis:
                 record.faces.append((track.id, between(before[1], now[1], share), track.score))
         self._hits[track.id] = now
 
-    def _end(self, track: Track, *, reach: bool) -> None:
-        """A track is over; ``reach``: its shot ended, so it was there until now if it was at the last look."""
+    def _end(self, track: Track) -> None:
+        """A track is over. Not because it was missed: then its face was there until now (a cut, the end)."""
         last = self._hits.pop(track.id, None)
-        if reach and last is not None and track.misses == 0:
+        if last is not None and track.misses == 0:
             for record in self._pending:
                 if record.index > last[0]:
                     record.faces.append((track.id, track.predict(record.time), track.score))

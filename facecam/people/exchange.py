@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from facecam.errors import GalleryError, OutputError, PersonNotFound, UsageFault
-from facecam.people import files
+from facecam.errors import GalleryError, PersonNotFound, UsageFault
 from facecam.people.gallery import Gallery
 from facecam.people.incoming import SCHEMA, SIZE_MAX, read_people
 from facecam.people.names import NAME_MAX, clean_name, escaped, quoted
 from facecam.people.records import Added, Record
 from facecam.people.rows import people_of, put
 from facecam.people.store import Connection, utc_now
+from facecam.video.atomic import atomic_text
 
 #: What to do with a person whose name is in the gallery already.
 CONFLICTS: Final = ("skip", "merge", "rename")
@@ -77,7 +77,6 @@ def export_people(
         PersonNotFound: one of the names, or nobody is enrolled.
         OutputError: the file exists or cannot be written.
     """
-    shown = escaped(str(file))
     if names is None:
         chosen = [person.name for person in gallery.people()]
     else:
@@ -85,28 +84,19 @@ def export_people(
     if not chosen:
         raise PersonNotFound("nobody is enrolled yet, so there is nobody to export (facecam enroll)")
     if os.path.realpath(file) == os.path.realpath(gallery.path):
-        raise UsageFault(f"{shown}: is the gallery itself; name another file")
-    if os.path.lexists(file) and not overwrite:
-        raise OutputError(f"{shown}: exists; name another file, or replace it with --overwrite")
+        raise UsageFault(f"{escaped(str(file))}: is the gallery itself; name another file")
     people = samples = crops = 0
-    try:
-        with files.draft(file) as made:
-            with open(made, "w", encoding="utf-8") as out:
-                out.write(f'{{"schema": "{SCHEMA}", "created": "{utc_now()}", "people": [')
-                for name in chosen:
-                    records = gallery.samples(name, crops=include_crops)
-                    lines = ",\n".join(_json(_entry(record)) for record in records)
-                    comma = "," if people else ""
-                    out.write(f'{comma}\n{{"name": {_json(name)}, "samples": [\n{lines}]}}')
-                    people += 1
-                    samples += len(records)
-                    crops += sum(record.crop is not None for record in records)
-                out.write("\n]}\n")
-            files.put_in_place(made, file)
-    except OSError as error:
-        raise OutputError(
-            f"{shown}: cannot be written ({error.strerror or error}); name another place or free some space"
-        ) from error
+    with atomic_text(file, overwrite=overwrite) as out:
+        out.write(f'{{"schema": "{SCHEMA}", "created": "{utc_now()}", "people": [')
+        for name in chosen:
+            records = gallery.samples(name, crops=include_crops)
+            lines = ",\n".join(_json(_entry(record)) for record in records)
+            comma = "," if people else ""
+            out.write(f'{comma}\n{{"name": {_json(name)}, "samples": [\n{lines}]}}')
+            people += 1
+            samples += len(records)
+            crops += sum(record.crop is not None for record in records)
+        out.write("\n]}\n")
     return Exported(people, samples, crops)
 
 

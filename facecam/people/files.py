@@ -90,6 +90,13 @@ def obstacle_to_writing(path: Path) -> str | None:
     return None
 
 
+def close_to_others(path: Path) -> None:
+    """Take every right from others on the gallery, its log and its shared memory."""
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(OSError):  # not there, or of another owner: it keeps its mode
+            file.chmod(0o600)
+
+
 def backup_name(path: Path, migration: str) -> Path:
     """The automatic copy of the gallery at ``path`` from before ``migration``."""
     return path.with_name(f"{path.name}.before-{migration}")

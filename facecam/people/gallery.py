@@ -262,7 +262,7 @@ class Gallery:
 
 #: What to do about samples of another space. It may only name commands that exist.
 REEMBED: Final = (
-    "go back to that model (facecam models use NAME) or enrol these people again with this one "
-    "(facecam enroll, the same photos)"
+    "go back to that model (facecam models use NAME), or remove these people (facecam people remove NAME) "
+    "and enrol them again with this one"
 )
 _RESTORE: Final = "put an earlier copy of the gallery in its place, or enrol again"

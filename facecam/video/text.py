@@ -97,9 +97,9 @@ def fitted(text: str, size: int, room: int, tail: str = "") -> str:
             low = middle
         else:
             high = middle - 1
-    if low == 0:
-        return fitted("", size, room) if not tail else fitted(ELLIPSIS, size, room)
-    return visual(text[:low].rstrip()) + ELLIPSIS + tail
+    if low:
+        return visual(text[:low].rstrip()) + ELLIPSIS + tail
+    return ELLIPSIS if width_of(ELLIPSIS, size) <= room else ""
 
 
 def line_height(size: int) -> int:

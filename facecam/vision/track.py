@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from facecam.geometry import covers, iou
@@ -156,6 +156,13 @@ class Tracker:
                 )
                 self._next += 1
         return ended
+
+    def split(self, track: Track) -> Track:
+        """Give a live track a new id, because its face became another person's; returns what it was until now."""
+        old = replace(track, last=max(track.first, track.last - 1))
+        track.id, self._next = self._next, self._next + 1
+        track.first, track.hits = track.last, CONFIRM_HITS
+        return old
 
     def clear(self) -> list[Track]:
         """End every track (a cut, the end of the source); returns them."""

@@ -1,0 +1,245 @@
+"""The recogniser and the analysis of a file, with fakes where only the schedule matters and real models elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+
+from facecam.archive.analysis import Analysis, Record
+from facecam.engine import Engine
+from facecam.people.match import Matcher
+from facecam.pipeline import CutTest, Recogniser
+from facecam.settings import Settings
+from facecam.values import DLIB5, Box, Face, Frame, Image
+from facecam.vision.align import TARGETS
+from facecam.video.sources import SyntheticSource
+from tests.support import portrait
+
+DIM = 8
+
+
+class FakeDetector:
+    """Finds whatever its script says is in a frame; a frame carries its number in its first pixel."""
+
+    def __init__(self, script: dict[int, list[Box]]) -> None:
+        self.script = script
+        self.searched: list[tuple[int, tuple[float, ...]]] = []
+
+    def _faces(self, image: Image) -> list[Face]:
+        return [Face(box, 0.9) for box in self.script.get(number(image), [])]
+
+    def levels(self, width: int, height: int, min_face: float) -> list[float]:
+        return [2.0, 1.0, 0.5]
+
+    def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+        self.searched.append((number(image), tuple(scales)))
+        return self._faces(image)
+
+    def detect(self, image: Image, min_face: float) -> list[Face]:
+        return self._faces(image)
+
+    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
+        answers: list[Face | None] = []
+        for box in boxes:
+            near = [f for f in self._faces(image) if abs(f.centre[0] - box[0] - box[2] / 2) < box[2]]
+            answers.append(near[0] if near else None)
+        return answers
+
+
+class FakeLandmarks:
+    def locate(self, image: Image, faces: Sequence[Face]) -> list[Face]:
+        return [
+            Face(f.box, f.score, (TARGETS["dlib-150", DLIB5] / 150 * f.size + np.array(f.box[:2])).astype(np.float32), DLIB5)
+            for f in faces
+        ]
+
+
+class FakeEmbedder:
+    """A vector that says how bright the crop is: two people are two greys."""
+
+    space, template, dim = "fake", "dlib-150", DIM
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def embed(self, crops: Sequence[Image], *, mirror: bool = False) -> np.ndarray:
+        self.calls.append(len(crops))
+        out = np.zeros((len(crops), DIM), np.float32)
+        for row, crop in zip(out, crops):
+            row[0 if crop.mean() < 128 else 1] = 1
+        return out
+
+
+def number(image: Image) -> int:
+    return int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+
+
+def frames(count: int, paint: dict[int, int] | None = None) -> list[Image]:
+    """Grey noise of a person (60 or 200), numbered; ``paint``: frame -> grey from there on."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(-50, 50, (240, 320, 3))
+    grey, out = 70, []
+    for k in range(count):
+        grey = (paint or {}).get(k, grey)
+        image = np.clip(noise + grey, 1, 255).astype(np.uint8)
+        image[0, 0] = (k % 256, k // 256, 0)
+        out.append(image)
+    return out
+
+
+def recogniser(script: dict[int, list[Box]], **settings: object) -> Recogniser:
+    names = ("Dark", "Light")
+    matcher = Matcher(names, np.array([0, 1], np.int32), np.eye(2, DIM, dtype=np.float32), threshold=0.8)
+    return Recogniser(FakeDetector(script), FakeLandmarks(), FakeEmbedder(), matcher, Settings(**settings))  # type: ignore[arg-type]
+
+
+def still(x: float, upto: int, since: int = 0) -> dict[int, list[Box]]:
+    return {k: [(x, 60.0, 80.0, 80.0)] for k in range(since, upto)}
+
+
+def analysed(script: dict[int, list[Box]], images: list[Image], **settings: object) -> tuple[list[Record], Analysis]:
+    analysis = Analysis(recogniser(script, **settings))
+    return list(analysis.records(SyntheticSource(images, fps=30))), analysis
+
+
+def test_every_frame_has_a_record_in_order() -> None:
+    records, _ = analysed(still(50, 40), frames(40))
+    assert [r.index for r in records] == list(range(40))
+    assert [len(r.faces) for r in records] == [1] * 40
+
+
+def test_boxes_between_two_detections_lie_between() -> None:
+    script: dict[int, list[Box]] = {k: [(20.0 + 4 * k, 60.0, 80.0, 80.0)] for k in range(40)}
+    records, _ = analysed(script, frames(40), detect_every=4)
+    for record in records[12:37]:
+        assert record.faces[0][1][0] == pytest.approx(20 + 4 * record.index, abs=4)
+
+
+def test_a_track_is_named_from_its_first_frame() -> None:
+    records, analysis = analysed(still(50, 30, since=6), frames(30))
+    tracks = {face[0] for r in records for face in r.faces}
+    assert len(tracks) == 1
+    assert analysis.results[tracks.pop()].match.name == "Dark"
+    assert records[6].faces and not records[5].faces
+
+
+def test_a_gap_shorter_than_patience_is_filled_and_then_the_track_ends() -> None:
+    script = still(50, 30) | still(50, 90, since=39)
+    records, _ = analysed(script, frames(90))
+    assert {f[0] for r in records for f in r.faces} == {1}
+    assert records[34].faces, "a gap inside a track is bridged"
+    script = still(50, 30) | still(50, 120, since=75)
+    records, _ = analysed(script, frames(120))
+    assert {f[0] for r in records for f in r.faces} == {1, 2}
+    assert not records[60].faces, "an empty scene stays empty"
+
+
+def test_a_cut_ends_the_tracks_at_the_very_frame() -> None:
+    records, analysis = analysed(still(50, 40), frames(40, {20: 190, 0: 70}))
+    # brightness alone is no cut; a new picture is
+    images = frames(40)
+    for k in range(20, 40):
+        images[k][1:] = np.flip(images[k][1:], axis=1)[..., ::-1] // 3 + 150
+    records, analysis = analysed(still(50, 40), images)
+    before, after = ({f[0] for r in part for f in r.faces} for part in (records[:20], records[20:]))
+    assert not before & after
+    assert all(len(r.faces) == 1 for r in records), "the face is there on both sides of the cut"
+    assert {analysis.results[t].match.name for t in before} == {"Dark"}
+
+
+def test_dear_levels_are_searched_seldom_and_all_at_the_start() -> None:
+    pipeline = recogniser({})
+    for frame in SyntheticSource(frames(100), fps=30):
+        pipeline.step(frame)
+    detector = pipeline.detector
+    assert isinstance(detector, FakeDetector)
+    assert detector.searched[0] == (0, (2.0, 1.0, 0.5))
+    often = sum(0.5 in scales for _, scales in detector.searched)
+    seldom = sum(2.0 in scales for _, scales in detector.searched)
+    assert often > 2 * seldom
+
+
+def test_embedding_is_rare_once_somebody_is_known() -> None:
+    records, analysis = analysed(still(50, 240), frames(240))
+    embedder = analysis.recogniser.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    assert sum(embedder.calls) < 15
+    assert len(records) == 240
+
+
+def test_two_runs_agree_to_the_letter() -> None:
+    script = still(50, 60) | {k: [(50.0, 60.0, 80.0, 80.0), (180.0 + k, 60.0, 70.0, 70.0)] for k in range(20, 45)}
+    first, one = analysed(script, frames(60))
+    second, two = analysed(script, frames(60))
+    assert first == second and one.results == two.results
+
+
+def test_memory_of_a_long_run_is_bounded() -> None:
+    script = {k: [(20.0 + (k // 40 % 2) * 150, 60.0, 80.0, 80.0)] for k in range(400) if k % 40 < 15}
+    analysis = Analysis(recogniser(script))
+    longest = 0
+    for _ in analysis.records(SyntheticSource(frames(400), fps=30)):
+        longest = max(longest, len(analysis._pending) + len(analysis.recogniser.evidence))
+    assert longest < 60
+
+
+def test_a_changed_gallery_renames_live_tracks() -> None:
+    pipeline = recogniser(still(50, 60))
+    for frame in SyntheticSource(frames(30), fps=30):
+        pipeline.step(frame)
+    assert pipeline.sightings(1.0)[0].match.name == "Dark"
+    pipeline.restart(Matcher(("Night",), np.zeros(1, np.int32), np.eye(1, DIM, dtype=np.float32), threshold=0.8))
+    assert pipeline.sightings(1.0)[0].match.name == "Night"
+
+
+def test_cut_test_ignores_light_and_movement() -> None:
+    rng = np.random.default_rng(1)
+    scene = cv2.GaussianBlur(rng.integers(0, 255, (200, 300, 3), np.uint8), (0, 0), 9)
+    scene = cv2.normalize(scene, None, 0, 220, cv2.NORM_MINMAX)
+    test = CutTest()
+    answers = []
+    for k in range(40):
+        image = np.roll(scene, 2 * k, axis=1)
+        if k >= 20:
+            image = cv2.add(image, np.full_like(image, 30))
+        answers.append(test.is_cut(Frame(k, k / 30, image)))
+    assert not any(answers)
+    assert test.is_cut(Frame(40, 40 / 30, np.flip(scene, axis=0).copy()))
+
+
+def test_a_real_face_is_named_and_a_stranger_is_not(engine: Engine) -> None:
+    """The whole way with the real models: a portrait that moves, and another person's."""
+    hopper, stranger = portrait("grace_hopper"), portrait("astronaut")
+    from facecam.vision.align import align
+
+    faces = engine.landmarker.locate(hopper, engine.detector.detect(hopper, 40))
+    vector = engine.embedder.embed([align(hopper, faces[0], "dlib-150")], mirror=True)
+    matcher = Matcher(("Grace",), np.zeros(1, np.int32), vector, threshold=engine.threshold)
+    for picture, name in ((hopper, "Grace"), (stranger, None)):
+        moving = [np.roll(cv2.resize(picture, (320, 320)), 2 * k, axis=1) for k in range(12)]
+        analysis = Analysis(engine.recogniser(matcher))
+        records = list(analysis.records(SyntheticSource(moving, fps=25)))
+        assert all(len(r.faces) == 1 for r in records)
+        assert [r.match.name for r in analysis.results.values()] == [name]
+
+
+def test_a_name_does_not_pass_to_another_face_on_the_same_track() -> None:
+    """Two people change places within one box, without a cut: the answer must turn, and only from there on."""
+    script = still(50, 120)
+    records, analysis = analysed(script, frames(120, {0: 70, 60: 190}), detect_every=3)
+    names = [analysis.results[r.faces[0][0]].match.name for r in records]
+    assert set(names[:58]) == {"Dark"}
+    assert "Light" in names and names[-1] == "Light"
+    turned = names.index("Light")
+    assert turned <= 60 + 48, "a sure track is looked at again within the time that EMBED_SURE allows"
+    assert "Dark" not in names[turned:]
+
+
+def test_a_jump_makes_the_track_look_again_at_once() -> None:
+    script = still(50, 60) | {k: [(95.0, 60.0, 80.0, 80.0)] for k in range(60, 120)}
+    records, analysis = analysed(script, frames(120, {0: 70, 60: 190}))
+    names = [analysis.results[r.faces[0][0]].match.name for r in records if r.faces]
+    assert names.index("Light") <= 66
