@@ -77,7 +77,12 @@ def _collins(t: float) -> tuple[float, float, float, float] | None:
     if 3.0 <= t < 12.5:  # from the right, away and back again, darker half-way
         u = (t - 3.0) / 9.5
         size = 250 - 110 * math.sin(math.pi * u) ** 2
-        return 1060 - 420 * min(1.0, 4 * u, 4 * (1 - u)), 250 + 40 * math.sin(1.7 * t), size, 1 - 0.5 * math.sin(math.pi * u)
+        return (
+            1060 - 420 * min(1.0, 4 * u, 4 * (1 - u)),
+            250 + 40 * math.sin(1.7 * t),
+            size,
+            1 - 0.5 * math.sin(math.pi * u),
+        )
     return None
 
 

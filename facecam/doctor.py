@@ -84,8 +84,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 def check_device() -> Check:
     """Where a session truly runs; what ONNX Runtime lists as available is only a fact beside it."""
-    from facecam.zoo.session import _ort as runtime
-    from facecam.zoo.session import choose_device, cpu_threads
+    from facecam.zoo.session import choose_device, cpu_threads, runtime
 
     device = choose_device("auto")
     facts = {

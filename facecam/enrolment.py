@@ -16,9 +16,9 @@ from facecam.errors import FacecamError, MediaError
 from facecam.people.quality import MIN_SHARPNESS, MIN_SIZE, Quality, measure, yaw
 from facecam.settings import min_face_pixels
 from facecam.values import Face, Frame, Image, Sample, Template
-from facecam.vision.align import align, context_crop
 from facecam.video.photos import IMAGE_SUFFIXES, read_photo
 from facecam.video.sources import FileSource
+from facecam.vision.align import align, context_crop
 
 #: Two faces in a photo are one clear face and a bystander when they differ this much in size.
 DOMINANT: Final = 1.6
@@ -108,12 +108,14 @@ class Enroller:
         crop = align(image, face, self.engine.embedder.template)
         quality = measure(crop, face)
         if quality.pixels < MIN_SIZE:
-            return Verdict(source, TOO_SMALL, f"the face has {quality.pixels:.0f} pixels, at least {MIN_SIZE:.0f} needed")
+            return Verdict(
+                source, TOO_SMALL, f"the face has {quality.pixels:.0f} pixels, at least {MIN_SIZE:.0f} needed"
+            )
         if quality.laplacian < MIN_SHARPNESS:
             return Verdict(
                 source,
                 TOO_BLURRED,
-                f"sharpness {quality.laplacian:.1f}, at least {MIN_SHARPNESS:.0f} needed; hold still or give another photo",
+                f"sharpness {quality.laplacian:.1f}, at least {MIN_SHARPNESS:.0f} needed; give a sharper photo",
             )
         return Verdict(source, ADDED, _praise(quality), self._sample(image, face, crop, quality, source, digest))
 
@@ -127,9 +129,7 @@ class Enroller:
             return None, Verdict(source, SEVERAL, f"{len(faces)} faces; crop the photo or use --largest")
         return faces[0], Verdict(source, ADDED)
 
-    def _sample(
-        self, image: Image, face: Face, crop: Image, quality: Quality, source: str, digest: str
-    ) -> Sample:
+    def _sample(self, image: Image, face: Face, crop: Image, quality: Quality, source: str, digest: str) -> Sample:
         vector = self.engine.embedder.embed([crop], mirror=True)[0]
         template = Template(vector, self.engine.embedder.space)
         if not self.options.keep_crops:
@@ -196,7 +196,9 @@ class Picker:
         if sample is None:
             return verdict
         if sample.quality < GOOD:
-            return Verdict(source, TOO_BLURRED, f"quality {sample.quality:.2f}, {GOOD:.2f} wanted; come closer, hold still")
+            return Verdict(
+                source, TOO_BLURRED, f"quality {sample.quality:.2f}, {GOOD:.2f} wanted; come closer, hold still"
+            )
         close = [s for s, _ in self._samples if _similarity(s, sample) > TOO_ALIKE]
         if close and all(s.quality >= sample.quality for s in close):
             return Verdict(source, DUPLICATE, "like one already taken; move your head a little")
@@ -260,7 +262,9 @@ class Guide:
         face, problem = self.enroller._choose(image, "camera")
         self._count += 1
         if face is None:
-            self.message = "no face: come into the picture" if problem.kind == NO_FACE else "one person at a time, please"
+            self.message = (
+                "no face: come into the picture" if problem.kind == NO_FACE else "one person at a time, please"
+            )
             return None
         face = self.enroller.engine.landmarker.locate(image, [face])[0]
         crop = align(image, face, self.enroller.engine.embedder.template)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from facecam import __version__
 from facecam.errors import DependencyMissing
-from facecam.zoo.session import _ort as runtime
+from facecam.zoo.session import runtime
 
 #: Distributions that the main job needs, beside OpenCV's and ONNX Runtime's, which come in variants.
 PACKAGES: Final = ("numpy", "onnx", "click", "av", "platformdirs", "rich", "face_recognition_models")

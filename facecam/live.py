@@ -280,8 +280,7 @@ class LiveView:
                     self._show(frame, worker)
                     self._outcome.frames += 1
                     if self._quit or (
-                        self._options.max_seconds is not None
-                        and time.monotonic() - start >= self._options.max_seconds
+                        self._options.max_seconds is not None and time.monotonic() - start >= self._options.max_seconds
                     ):
                         break
                 worker.drain(2.0)
@@ -312,11 +311,13 @@ class LiveView:
                 self._note(f"recording stopped: {error}")
                 self._sink = None
         if self._screen is not None:
-            draw(image, sightings, hud=self._hud(worker, sightings), blur_unknown=self._options.blur)
+            help_lines = list(HELP) if self._help else None
+            hud = self._hud(worker)
+            draw(image, sightings, hud=hud, help_lines=help_lines, blur_unknown=self._options.blur)
             self._key(self._screen.show(image), image)
             self._quit = self._quit or self._screen.closed
 
-    def _hud(self, worker: Worker, sightings: list[Sighting]) -> list[str]:
+    def _hud(self, worker: Worker) -> list[str]:
         self._times.append(time.monotonic())
         span = self._times[-1] - self._times[0]
         fps = (len(self._times) - 1) / span if span > 0 else 0.0
@@ -324,7 +325,7 @@ class LiveView:
         lines = [line + ("  REC" if self._sink is not None else "") + "  h help"]
         if not len(self._recogniser.matcher):
             lines.append("nobody enrolled: facecam enroll --name NAME")
-        return lines + list(HELP) if self._help else lines
+        return lines
 
     def _key(self, key: str | None, image: Image) -> None:
         if key in ("q", "esc"):

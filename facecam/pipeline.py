@@ -288,9 +288,7 @@ class Recogniser:
 
     def _judge(self, evidence: Evidence, index: int) -> None:
         evidence.match = self.matcher.match(evidence.vector[None])[0]
-        evidence.decided = (
-            evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
-        )
+        evidence.decided = evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
         sure = evidence.decided and evidence.match.name is not None
         gap = EMBED_SURE if sure else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
         evidence.next_frame = index + gap

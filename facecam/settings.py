@@ -30,9 +30,7 @@ class Settings:
         "Model pack for this command; the default is the pack in use (see facecam models).",
         metavar="NAME",
     )
-    threads: int = _setting(
-        0, "CPU threads for models; 0 chooses so that a laptop stays usable.", low=0, high=256
-    )
+    threads: int = _setting(0, "CPU threads for models; 0 chooses so that a laptop stays usable.", low=0, high=256)
     #: Measured on the development clip: one pass at scale 1 misses faces under about 60 px, so the
     #: pyramid is enlarged until a face of this size fills the detector's 80 px window.
     min_face: str = _setting(

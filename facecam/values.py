@@ -67,21 +67,22 @@ class Frame:
 
     @property
     def image(self) -> Image:
-        if self._image is None:
-            assert self._make_image is not None
-            self._image = self._make_image()
-            self._make_image = None
-        return self._image
+        image, make = self._image, self._make_image
+        if image is None:
+            assert make is not None
+            image = self._image = make()  # two threads may both do it; the pictures are the same
+        return image
 
     @property
     def luma(self) -> Image:
         if self._luma is None:
             if self._make_luma is not None:
-                self._luma = self._make_luma()
-                self._make_luma = None
+                luma = self._make_luma()
             else:
                 step = max(1, -(-self.width // 96))
-                self._luma = np.ascontiguousarray(self.image[step // 2 :: step, step // 2 :: step, 1])
+                luma = np.ascontiguousarray(self.image[step // 2 :: step, step // 2 :: step, 1])
+            self._luma = luma
+            return luma
         return self._luma
 
     def __repr__(self) -> str:

@@ -203,10 +203,17 @@ class FakeCapture:
 
 
 @contextlib.contextmanager
-def mjpeg_server(*, count: int | None = None, then: str = "close", period: float = 0.02) -> Iterator[str]:
+def mjpeg_server(
+    make: Callable[[int], Any] = lambda index: numbered(index % 256),
+    *,
+    count: int | None = None,
+    then: str = "close",
+    period: float = 0.02,
+) -> Iterator[str]:
     """An MJPEG camera on the loopback; yields its URL.
 
     Args:
+        make: index -> picture.
         count: pictures before ``then`` happens; None: never.
         then: "close" the connection, or "stall" (stay connected, send nothing more).
     """
@@ -220,7 +227,7 @@ def mjpeg_server(*, count: int | None = None, then: str = "close", period: float
             index = 0
             with contextlib.suppress(OSError):
                 while not stop.is_set() and index != count:
-                    jpeg = cv2.imencode(".jpg", numbered(index % 256))[1].tobytes()
+                    jpeg = cv2.imencode(".jpg", make(index))[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     self.wfile.write(head.encode() + jpeg + b"\r\n")
                     index += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from hypothesis import strategies as st
 from facecam.engine import Engine
 from facecam.geometry import covers, iou
 from facecam.values import Face
+from facecam.video.photos import read_photo
 from facecam.vision.detect import WINDOW, MmodDetector, merge
 from tests.support import COFFEE, portrait
-from facecam.video.photos import read_photo
 
-boxes = st.tuples(st.floats(-100, 500), st.floats(-100, 500), st.floats(10, 300)).map(lambda b: (b[0], b[1], b[2], b[2]))
+boxes = st.tuples(st.floats(-100, 500), st.floats(-100, 500), st.floats(10, 300)).map(
+    lambda b: (b[0], b[1], b[2], b[2])
+)
 
 
 @pytest.mark.parametrize("pixels", [42, 60, 80, 115, 160, 230, 330])
@@ -47,7 +51,7 @@ def test_levels_begin_at_the_least_face_and_end_at_the_largest(engine: Engine) -
     assert isinstance(engine.detector, MmodDetector)
     scales = engine.detector.levels(640, 360, 40)
     assert scales[0] == pytest.approx(WINDOW / 40)
-    assert all(a > b for a, b in zip(scales, scales[1:]))
+    assert all(a > b for a, b in pairwise(scales))
     assert scales[-1] * 360 < 1.5 * WINDOW
 
 
@@ -71,7 +75,9 @@ def test_following_into_the_void_finds_nothing(engine: Engine) -> None:
 
 
 @given(st.lists(st.tuples(boxes, st.floats(0.01, 1.2)), max_size=12))
-def test_merging_keeps_the_best_and_no_two_of_one_face(found: list[tuple[tuple[float, float, float, float], float]]) -> None:
+def test_merging_keeps_the_best_and_no_two_of_one_face(
+    found: list[tuple[tuple[float, float, float, float], float]],
+) -> None:
     faces = [Face(box, score) for box, score in found]
     kept = merge(faces)
     assert len(kept) <= len(faces)

@@ -41,9 +41,8 @@ def test_a_sound_machine_passes_and_nothing_is_written(home: Path, capsys: pytes
     assert told.out.splitlines()[-1] == "facecam can run here" and told.err == ""
     assert tree(home) == before
     names = [line.split()[1] for line in told.out.splitlines() if not line.startswith((" ", "facecam"))]
-    assert names == [
-        "python", "packages", "onnxruntime", "opencv", "video", "device", "models", "gallery", "cameras", "display", "disk",
-    ]  # fmt: skip
+    expected = "python packages onnxruntime opencv video device models gallery cameras display disk"
+    assert names == expected.split()
 
 
 def test_a_fresh_machine_passes_too(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,9 +60,8 @@ def test_json_is_complete(home: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert report["schema"] == "facecam.doctor/1" and report["ok"] is True
     facts = {check["name"]: check["facts"] for check in report["checks"]}
     assert facts["device"]["device"] in ("cpu", "cuda")
-    assert facts["models"]["members"] == dict.fromkeys(
-        ("dlib-detector", "dlib-landmarks", "dlib-embedder"), "installed"
-    )
+    members = ("dlib-detector", "dlib-landmarks", "dlib-embedder")
+    assert facts["models"]["members"] == dict.fromkeys(members, "installed")
     assert facts["models"]["milliseconds_a_face"] > 0
     assert facts["disk"]["free_bytes"] > 0
 
@@ -76,9 +74,7 @@ def test_two_wheels_of_onnxruntime_are_an_error_that_is_explained(
     monkeypatch.setattr(installation, "ONNXRUNTIME", tuple(versions))
     check = installation.check_onnxruntime()
     assert check.state == "error" and "overwrite each other" in check.text
-    assert check.hint is not None and check.hint.startswith(
-        "pip uninstall -y onnxruntime onnxruntime-gpu && pip install"
-    )
+    assert (check.hint or "").startswith("pip uninstall -y onnxruntime onnxruntime-gpu && pip install")
     assert invoke(["doctor"]) == 1
     assert "ERROR    onnxruntime" in capsys.readouterr().out
 
@@ -254,9 +250,8 @@ def test_cameras_are_told_apart(
 
 
 def test_a_driver_that_hangs_does_not_hang_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hanging = GOOD_CAMERA.replace(
-        "def isOpened(self): ", "def isOpened(self):\n        if self.index: import time; time.sleep(60)\n        "
-    )
+    wait = "def isOpened(self):\n        import time; time.sleep(60 * self.index)\n        "
+    hanging = GOOD_CAMERA.replace("def isOpened(self): ", wait)
     fake_cv2(tmp_path, hanging, monkeypatch)
     start = time.monotonic()
     found = doctor.probe_cameras([0, 1], 2.0)

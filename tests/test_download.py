@@ -64,6 +64,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running.close()
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    return folder
+
+
 def whole(body: bytes = BODY, declared: int | None = None) -> Callable:
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
@@ -110,18 +117,18 @@ def fetch(target: Path, *urls: str, **more: object) -> None:
     download(list(urls), target, bytes=len(BODY), sha256=SHA, timeout=0.5, **more)  # type: ignore[arg-type]
 
 
-def test_a_good_file_arrives_whole_with_progress(server: Server, tmp_path: Path) -> None:
+def test_a_good_file_arrives_whole_with_progress(server: Server, folder: Path) -> None:
     told: list[tuple[int, int]] = []
-    fetch(tmp_path / "m.onnx", server.on("/m", ranged()), progress=lambda a, b: told.append((a, b)))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
-    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+    fetch(folder / "m.onnx", server.on("/m", ranged()), progress=lambda a, b: told.append((a, b)))
+    assert (folder / "m.onnx").read_bytes() == BODY
+    assert [p.name for p in folder.iterdir()] == ["m.onnx"]
     assert told[0] == (0, len(BODY)) and told[-1] == (len(BODY), len(BODY))
     assert told == sorted(told)
     assert server.requests == [("/m", None)]
 
 
-def test_an_existing_file_is_replaced_only_at_the_end(server: Server, tmp_path: Path) -> None:
-    target = tmp_path / "m.onnx"
+def test_an_existing_file_is_replaced_only_at_the_end(server: Server, folder: Path) -> None:
+    target = folder / "m.onnx"
     target.write_bytes(b"old")
     with pytest.raises(DownloadFailed):
         fetch(target, server.on("/bad", status(500)))
@@ -130,59 +137,59 @@ def test_an_existing_file_is_replaced_only_at_the_end(server: Server, tmp_path: 
     assert target.read_bytes() == BODY
 
 
-def test_the_fallback_address_is_used_and_gets_the_rest(server: Server, tmp_path: Path) -> None:
+def test_the_fallback_address_is_used_and_gets_the_rest(server: Server, folder: Path) -> None:
     cut = server.on("/cut", whole(BODY[:70_000], declared=len(BODY)))
-    fetch(tmp_path / "m.onnx", cut, server.on("/m", ranged()))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+    fetch(folder / "m.onnx", cut, server.on("/m", ranged()))
+    assert (folder / "m.onnx").read_bytes() == BODY
     assert server.requests[-1] == ("/m", "bytes=70000-")
 
 
-def test_a_truncated_file_stays_as_part_and_is_resumed_by_the_next_call(server: Server, tmp_path: Path) -> None:
-    target = tmp_path / "m.onnx"
+def test_a_truncated_file_stays_as_part_and_is_resumed_by_the_next_call(server: Server, folder: Path) -> None:
+    target = folder / "m.onnx"
     with pytest.raises(DownloadFailed, match=r"ended after 70000 of \d+ bytes") as caught:
         fetch(target, server.on("/cut", whole(BODY[:70_000], declared=len(BODY))))
     assert "facecam models add m.onnx" in str(caught.value) and "\n" not in str(caught.value)
     assert not target.exists()
-    assert (tmp_path / "m.onnx.part").read_bytes() == BODY[:70_000]
+    assert (folder / "m.onnx.part").read_bytes() == BODY[:70_000]
     fetch(target, server.on("/m", ranged()))
     assert server.requests[-1] == ("/m", "bytes=70000-")
     assert target.read_bytes() == BODY
 
 
-def test_a_server_without_ranges_is_read_from_the_start(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx.part").write_bytes(BODY[:5000])
-    fetch(tmp_path / "m.onnx", server.on("/m", whole()))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+def test_a_server_without_ranges_is_read_from_the_start(server: Server, folder: Path) -> None:
+    (folder / "m.onnx.part").write_bytes(BODY[:5000])
+    fetch(folder / "m.onnx", server.on("/m", whole()))
+    assert (folder / "m.onnx").read_bytes() == BODY
     assert server.requests == [("/m", "bytes=5000-")]
 
 
 @pytest.mark.parametrize("junk", [b"junk" * 1000, b"x" * len(BODY), b"y" * (len(BODY) + 9)])
-def test_a_part_of_something_else_is_discarded(server: Server, tmp_path: Path, junk: bytes) -> None:
-    (tmp_path / "m.onnx.part").write_bytes(junk)
-    fetch(tmp_path / "m.onnx", server.on("/m", ranged()))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+def test_a_part_of_something_else_is_discarded(server: Server, folder: Path, junk: bytes) -> None:
+    (folder / "m.onnx.part").write_bytes(junk)
+    fetch(folder / "m.onnx", server.on("/m", ranged()))
+    assert (folder / "m.onnx").read_bytes() == BODY
     assert server.requests[-1] == ("/m", None)
 
 
-def test_a_complete_part_needs_no_network(tmp_path: Path) -> None:
-    (tmp_path / "m.onnx.part").write_bytes(BODY)
-    fetch(tmp_path / "m.onnx", "http://127.0.0.1:9/never")
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+def test_a_complete_part_needs_no_network(folder: Path) -> None:
+    (folder / "m.onnx.part").write_bytes(BODY)
+    fetch(folder / "m.onnx", "http://127.0.0.1:9/never")
+    assert (folder / "m.onnx").read_bytes() == BODY
 
 
-def test_a_range_beyond_the_end_starts_anew(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx.part").write_bytes(BODY[:1000])
+def test_a_range_beyond_the_end_starts_anew(server: Server, folder: Path) -> None:
+    (folder / "m.onnx.part").write_bytes(BODY[:1000])
     answers = iter([status(416), whole()])
-    fetch(tmp_path / "m.onnx", server.on("/m", lambda request: next(answers)(request)))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+    fetch(folder / "m.onnx", server.on("/m", lambda request: next(answers)(request)))
+    assert (folder / "m.onnx").read_bytes() == BODY
 
 
-def test_another_range_than_asked_starts_anew(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx.part").write_bytes(BODY[:1000])
+def test_another_range_than_asked_starts_anew(server: Server, folder: Path) -> None:
+    (folder / "m.onnx.part").write_bytes(BODY[:1000])
     wrong = status(206, **{"Content-Range": f"bytes 7-{len(BODY) - 1}/{len(BODY)}"})
     answers = iter([wrong, whole()])
-    fetch(tmp_path / "m.onnx", server.on("/m", lambda request: next(answers)(request)))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+    fetch(folder / "m.onnx", server.on("/m", lambda request: next(answers)(request)))
+    assert (folder / "m.onnx").read_bytes() == BODY
     assert [r[1] for r in server.requests] == ["bytes=1000-", None]
 
 
@@ -218,32 +225,32 @@ def _endless(request: http.server.BaseHTTPRequestHandler) -> None:
         (status(302, Location="ftp://127.0.0.1/m"), "redirected from http to ftp"),
     ],
 )
-def test_bad_answers_are_one_line_and_leave_nothing(server: Server, tmp_path: Path, answer: Callable, why: str) -> None:
+def test_bad_answers_are_one_line_and_leave_nothing(server: Server, folder: Path, answer: Callable, why: str) -> None:
     with pytest.raises(DownloadFailed) as caught:
-        fetch(tmp_path / "m.onnx", server.on("/bad", answer))
+        fetch(folder / "m.onnx", server.on("/bad", answer))
     text = str(caught.value)
     assert why in text and "\n" not in text
     assert text.startswith("m.onnx could not be downloaded (127.0.0.1:")
     assert text.endswith("place it by hand: facecam models add m.onnx")
-    assert not any(p.stat().st_size for p in tmp_path.iterdir())
+    assert not any(p.stat().st_size for p in folder.iterdir())
 
 
-def test_a_stalled_server_is_left_within_the_timeout(server: Server, tmp_path: Path) -> None:
+def test_a_stalled_server_is_left_within_the_timeout(server: Server, folder: Path) -> None:
     with pytest.raises(DownloadFailed, match=r"no answer for 0\.5 s"):
-        fetch(tmp_path / "m.onnx", server.on("/slow", _stall(server)))
-    assert (tmp_path / "m.onnx.part").read_bytes() == BODY[:1000]
-    fetch(tmp_path / "m.onnx", server.on("/m", ranged()))
-    assert (tmp_path / "m.onnx").read_bytes() == BODY
+        fetch(folder / "m.onnx", server.on("/slow", _stall(server)))
+    assert (folder / "m.onnx.part").read_bytes() == BODY[:1000]
+    fetch(folder / "m.onnx", server.on("/m", ranged()))
+    assert (folder / "m.onnx").read_bytes() == BODY
 
 
-def test_a_server_that_never_answers_is_left_within_the_timeout(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_left_within_the_timeout(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/m"
         with pytest.raises(DownloadFailed, match=r"no answer for 0\.5 s"):
-            fetch(tmp_path / "m.onnx", url)
+            fetch(folder / "m.onnx", url)
 
 
-def test_no_network_names_the_way_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_network_names_the_way_by_hand(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
     def no_dns(*args: object, **kwargs: object) -> None:
@@ -251,13 +258,13 @@ def test_no_network_names_the_way_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(socket, "getaddrinfo", no_dns)
     with pytest.raises(DownloadFailed) as caught:
-        fetch(tmp_path / "m.onnx", "https://models.example/m", "https://mirror.example/m")
+        fetch(folder / "m.onnx", "https://models.example/m", "https://mirror.example/m")
     assert "models.example: Temporary failure" in str(caught.value)
     assert "mirror.example: Temporary failure" in str(caught.value)
     assert "facecam models add m.onnx" in str(caught.value)
 
 
-def test_https_is_never_left_for_http(tmp_path: Path) -> None:
+def test_https_is_never_left_for_http(folder: Path) -> None:
     import urllib.request
 
     from facecam.zoo import download as module
@@ -267,21 +274,21 @@ def test_https_is_never_left_for_http(tmp_path: Path) -> None:
         module._NoDowngrade().redirect_request(request, None, 302, "Found", {}, "http://models.example/m")
 
 
-def test_credentials_in_an_address_are_not_shown(server: Server, tmp_path: Path) -> None:
+def test_credentials_in_an_address_are_not_shown(server: Server, folder: Path) -> None:
     url = server.on("/bad", status(404)).replace("http://", "http://me:secret@")
     with pytest.raises(DownloadFailed) as caught:
-        fetch(tmp_path / "m.onnx", url)
+        fetch(folder / "m.onnx", url)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full to stand for a full disk")
-def test_a_full_disk_is_an_output_error(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "m.onnx.part").symlink_to("/dev/full")
+def test_a_full_disk_is_an_output_error(server: Server, folder: Path) -> None:
+    (folder / "m.onnx.part").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="disk is full"):
-        fetch(tmp_path / "m.onnx", server.on("/m", whole()))
-    assert not (tmp_path / "m.onnx").exists()
+        fetch(folder / "m.onnx", server.on("/m", whole()))
+    assert not (folder / "m.onnx").exists()
 
 
-def test_a_missing_folder_is_an_output_error(server: Server, tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_output_error(server: Server, folder: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
-        fetch(tmp_path / "none" / "m.onnx", server.on("/m", whole()))
+        fetch(folder / "none" / "m.onnx", server.on("/m", whole()))

@@ -88,8 +88,12 @@ def test_imports_go_downward(name: str, tree: ast.Module) -> None:
         if target in KNOWN and target != "facecam":
             if target in ("facecam.zoo", "facecam.video", "facecam.people", "facecam.vision"):
                 continue
-            assert floor(target) <= floor(name), f"{name} (floor {floor(name)}) imports {target} (floor {floor(target)})"
-        assert target.split(".")[0] not in ("torch", "torchvision", "train", "export", "tests"), f"{name} imports {target}"
+            assert floor(target) <= floor(name), (
+                f"{name} (floor {floor(name)}) imports {target} (floor {floor(target)})"
+            )
+        assert target.split(".")[0] not in ("torch", "torchvision", "train", "export", "tests"), (
+            f"{name} imports {target}"
+        )
         for package, allowed in ALONE.items():
             if target.split(".")[0] == package:
                 assert name in allowed, f"{name} imports {package}; only {allowed} may"

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -290,8 +290,9 @@ def test_drawing_is_fast() -> None:
     """Eight faces at 1080p cost about a millisecond; the bound is for a busy machine."""
     image = smooth(1920, 1080)
     faces = [sighting((150 + 200 * i, 300, 165, 165), "Lin-Manuel Miranda", i / 10) for i in range(8)]
-    draw(image, faces, hud=["30 fps"])
-    start = cv2.getTickCount()
+    took = []
     for _ in range(20):
+        start = time.perf_counter()
         draw(image, faces, hud=["30 fps"])
-    assert (cv2.getTickCount() - start) / cv2.getTickFrequency() / 20 < 0.01
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.008

@@ -14,8 +14,8 @@ from facecam.people.match import Matcher
 from facecam.pipeline import CutTest, Recogniser
 from facecam.settings import Settings
 from facecam.values import DLIB5, Box, Face, Frame, Image
-from facecam.vision.align import TARGETS
 from facecam.video.sources import SyntheticSource
+from facecam.vision.align import TARGETS
 from tests.support import portrait
 
 DIM = 8
@@ -52,7 +52,12 @@ class FakeDetector:
 class FakeLandmarks:
     def locate(self, image: Image, faces: Sequence[Face]) -> list[Face]:
         return [
-            Face(f.box, f.score, (TARGETS["dlib-150", DLIB5] / 150 * f.size + np.array(f.box[:2])).astype(np.float32), DLIB5)
+            Face(
+                f.box,
+                f.score,
+                (TARGETS["dlib-150", DLIB5] / 150 * f.size + np.array(f.box[:2])).astype(np.float32),
+                DLIB5,
+            )
             for f in faces
         ]
 

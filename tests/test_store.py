@@ -643,6 +643,7 @@ from pathlib import Path
 from tests.people_fakes import state
 from facecam.people.gallery import Gallery
 seen = set()
+print("ready", flush=True)
 while not Path(sys.argv[2]).exists():
     with Gallery.open(Path(sys.argv[1])) as gallery:
         for _ in range(5):
@@ -653,8 +654,10 @@ while not Path(sys.argv[2]).exists():
 print("versions", len(seen))
 """
     done = path.parent.parent / "done"
-    writers = [start(WORKER, path, seed, prefix) for seed, prefix in ((1, "a"), (2, "b"))]
     readers = [start(reader, path, done) for _ in range(2)]
+    for process in readers:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    writers = [start(WORKER, path, seed, prefix) for seed, prefix in ((1, "a"), (2, "b"))]
     for process in writers:
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 0 and output.endswith("end\n"), output
@@ -670,19 +673,21 @@ print("versions", len(seen))
         assert state(gallery) == model
 
 
-def test_processes_that_create_at_once_share_one_gallery(path: Path) -> None:
+def test_processes_that_create_open_and_close_at_once_lose_nothing(path: Path) -> None:
+    """Closing is the delicate part: the last one to close throws the log away."""
     code = """
 import sys
 from pathlib import Path
 from tests.people_fakes import sample
 from facecam.people.gallery import Gallery
-with Gallery.open(Path(sys.argv[1])) as gallery:
-    gallery.add("P" + sys.argv[2], [sample(int(sys.argv[2]))])
+for i in range(8):
+    with Gallery.open(Path(sys.argv[1])) as gallery:
+        gallery.add("P" + sys.argv[2], [sample(int(sys.argv[2]) * 100 + i)])
 """
     processes = [start(code, path, number) for number in range(5)]
     for process in processes:
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
         assert process.returncode == 0, output
     with Gallery.open(path) as gallery:
-        assert [p.name for p in gallery.people()] == [f"P{n}" for n in range(5)]
+        assert [(p.name, p.samples) for p in gallery.people()] == [(f"P{n}", 8) for n in range(5)]
     assert [p.name for p in path.parent.iterdir()] == ["gallery.db"]

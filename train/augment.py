@@ -143,6 +143,7 @@ class Pictures(torch.utils.data.Dataset):
 
     def __init__(self, items: tuple[Item, ...], size: int, preset: str, seed: int, keep: int = 1 << 30) -> None:
         self.items, self.size, self.preset, self.seed, self.epoch = items, size, preset, seed, 0
+        self.labels = [item.label for item in items]
         self.side = load_size(preset, size)
         self.transform = train_transform(preset, size)
         self.kept: np.ndarray | None = None

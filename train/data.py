@@ -17,7 +17,7 @@ from train.idx import read_idx
 from train.picture import SUFFIXES, check_picture
 
 #: What a file name says of the sitting it comes from: "session2_07", "video3-0012", "2024-05-01_18".
-_SESSION = re.compile(r"(?i)((?:session|sess|sitting|video|clip|cam)[-_ ]?\w*?(?=[-_ .]|$)|20\d\d-?\d\d-?\d\d)")
+_SESSION = re.compile(r"(?i)(?<![a-z])((?:session|sess|sitting|video|clip|cam)[-_ ]?\d+|20\d\d-?\d\d-?\d\d)")
 
 
 @dataclass(frozen=True, slots=True)

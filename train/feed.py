@@ -83,16 +83,14 @@ def forward_all(
 
 
 def judge(
-    function: Any, network: networks.Network, part: Any, recipe: Recipe, device: torch.device
+    function: Any, network: networks.Network, part: Any, recipe: Recipe, device: torch.device, classes: int
 ) -> dict[str, float]:
-    """Loss and score on validation data: accuracy, or DIR at FPIR 1 % for an embedder."""
+    """Loss and score on validation data: accuracy over the known classes, or DIR at FPIR 1 % for an embedder."""
     output = forward_all(function, network, part, recipe, device)
     if recipe.metric:
         figures = openset.evaluate(output.numpy(), part.items, seed=recipe.seed)
         return {"val_loss": 1 - figures["verification"], "val_score": figures["dir_1"]}
-    labels = torch.tensor([part[i][1] for i in range(len(part))]) if isinstance(part, Features) else torch.tensor(
-        [item.label for item in part.items]
-    )  # fmt: skip
+    labels = torch.tensor(part.labels)
     return {
         "val_loss": float(F.cross_entropy(output, labels)),
         "val_score": float((output[:, :classes].argmax(1) == labels).float().mean()),

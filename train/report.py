@@ -111,7 +111,7 @@ def _balance(run: Run, facts: dict[str, Any]) -> str:
     how = {"none": "nothing was done about it", "sampler": "rare classes were drawn more often"}
     skipped = "".join(f"<li>{html.escape(Path(p).name)}: {html.escape(why)}</li>" for p, why in data["skipped"][:50])
     return (
-        f"<p>Training pictures of the largest class: {data['largest_class']}, of the smallest: {data['smallest_class']} "
+        f"<p>Training pictures of the largest class: {data['largest_class']}, smallest: {data['smallest_class']} "
         f"({how.get(run.recipe.balance, 'errors on rare classes weighed more')}). "
         f"Files left out: {len(data['skipped'])}.</p><ul>{skipped}</ul>"
     )
@@ -147,12 +147,14 @@ def headline(facts: dict[str, Any]) -> str:
     if "after" in facts:
         old, new = facts["before"], facts["after"]
         return (
-            f"{facts['part']}: DIR at FPIR 1 % {old['dir_1']:.4f} -> {new['dir_1']:.4f}, at 0.1 % {old['dir_01']:.4f} -> "
-            f"{new['dir_01']:.4f}, verification {old['verification']:.4f} -> {new['verification']:.4f} "
+            f"{facts['part']}: DIR at FPIR 1 % {old['dir_1']:.4f} -> {new['dir_1']:.4f}, "
+            f"at 0.1 % {old['dir_01']:.4f} -> {new['dir_01']:.4f}, "
+            f"verification {old['verification']:.4f} -> {new['verification']:.4f} "
             f"({new['enrolled']} people enrolled, {new['probes']} probes, {new['strangers']} strangers)"
         )
     return (
-        f"{facts['part']}: accuracy {facts['accuracy']:.4f} on {facts['pictures']} pictures, macro F1 {facts['macro_f1']:.4f}, "
+        f"{facts['part']}: accuracy {facts['accuracy']:.4f} on {facts['pictures']} pictures, "
+        f"macro F1 {facts['macro_f1']:.4f}, "
         f"calibration error {facts['ece']:.4f}, area under ROC {facts['auc']:.4f}"
     )
 

@@ -19,13 +19,13 @@ from facecam.errors import FacecamError, OutputError
 from facecam.people.match import Matcher
 from facecam.people.quality import measure
 from facecam.settings import min_face_pixels
-from facecam.values import Face, Frame, Match, Sighting, SourceInfo
-from facecam.vision.align import align
+from facecam.values import Face, Frame, Match, Sighting
 from facecam.video.atomic import atomic_text, output_error
 from facecam.video.overlay import draw
 from facecam.video.photos import read_photo, write_photo
 from facecam.video.sinks import VideoSink
 from facecam.video.sources import FileSource
+from facecam.vision.align import align
 
 #: Called with (frames done, frames in all or None).
 Progress = Callable[[int, int | None], None]
@@ -47,7 +47,7 @@ class Labelled:
     Attributes:
         people: name -> seconds (video) or faces (photo); unknown: tracks or faces without a name.
         outputs: files written.
-        frames, seconds: work done and wall time.
+        frames, seconds: work done and wall time. warnings: lines about the sound that a user should read.
     """
 
     path: Path
@@ -57,6 +57,7 @@ class Labelled:
     seconds: float = 0.0
     damaged: int = 0
     outputs: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def prepare(options: LabelOptions) -> None:
@@ -117,12 +118,12 @@ def label_video(item: Item, engine: Engine, matcher: Matcher, options: LabelOpti
         rows_file = stack.enter_context(atomic_text(csv_path, overwrite=options.overwrite, newline=""))
         lines.write(report.dump(report.header(str(item.path), info, engine)))
         timeline = report.Timeline(info)
-        sink, frames = None, iter(())  # type: ignore[var-annotated]
+        sink: VideoSink | None = None
+        frames: Iterator[Frame] = iter(())
         if video:
-            frames = iter(stack.enter_context(FileSource(item.path)))
-            sink = stack.enter_context(
-                VideoSink(video, info, audio_from=item.path, overwrite=options.overwrite)
-            )
+            again: FileSource = stack.enter_context(FileSource(item.path))
+            frames = iter(again)
+            sink = stack.enter_context(VideoSink(video, info, audio_from=item.path, overwrite=options.overwrite))
         for number, record in enumerate(_spool_read(spool), 1):
             seen = [face for face in record.faces if analysis.results[face[0]].believed]
             line = report.frame_line(record, info.start_time, info, analysis.results)
@@ -135,6 +136,8 @@ def label_video(item: Item, engine: Engine, matcher: Matcher, options: LabelOpti
                 draw(image, [_sighting(face, analysis.results) for face in seen])
                 sink.write(image, frame.time)
                 progress(done.frames + number, total)
+        if sink is not None:
+            done.warnings += sink.warnings
         rows = timeline.intervals(str(item.path), analysis.results)
         report.write_csv(rows_file, rows)
         done.seconds = time.perf_counter() - start
@@ -247,7 +250,9 @@ def find_people(image: Any, engine: Engine, matcher: Matcher) -> list[tuple[Face
 STILL_QUALITY = 0.3
 
 
-def _label_photo(item: Item, engine: Engine, matcher: Matcher, options: LabelOptions) -> tuple[Labelled, dict[str, Any]]:
+def _label_photo(
+    item: Item, engine: Engine, matcher: Matcher, options: LabelOptions
+) -> tuple[Labelled, dict[str, Any]]:
     start = time.perf_counter()
     suffix = ".png" if item.path.suffix.lower() == ".png" else ".jpg"
     target = options.output_dir / f"{item.stem}.labelled{suffix}" if options.pictures else None

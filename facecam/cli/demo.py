@@ -12,7 +12,9 @@ from facecam.cli.progress import bar
 from facecam.settings import Settings
 
 
-@click.command(epilog="Example: facecam demo --output-dir demo-output", short_help="Show the main job, without a camera.")
+@click.command(
+    epilog="Example: facecam demo --output-dir demo-output", short_help="Show the main job, without a camera."
+)
 @click.option(
     "--output-dir",
     "-o",

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     help="Learn many: a sub-folder of photos for each person, named after them.",
 )
 @click.option("--source", default="0", show_default=True, help="Camera to use when no paths are given: number or URL.")
-@click.option("--samples", default=5, show_default=True, type=click.IntRange(1, 50), help="Samples from a video or camera.")
+@click.option(
+    "--samples", default=5, show_default=True, type=click.IntRange(1, 50), help="Samples from a video or camera."
+)
 @click.option("--largest", is_flag=True, help="Of several faces in a photo, take the largest.")
 @click.option("--no-keep-crops", is_flag=True, help="Keep vectors only; another model will need new photos.")
 @setting_options("min_face", "device", "pack", "threads")
@@ -60,7 +62,7 @@ def enroll(
     else:
         people = [(clean_name(name or ""), paths or None)]
     common.import_cv2()
-    from facecam.enrolment import EnrolOptions, Enroller
+    from facecam.enrolment import Enroller, EnrolOptions
 
     engine = common.open_engine(settings)
     enroller = Enroller(engine, EnrolOptions(largest=largest, keep_crops=not no_keep_crops, samples=samples))

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 @click.option("--no-video", is_flag=True, help="Write no labelled pictures or videos, only the sightings.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @setting_options("threshold", "min_face", "detect_every", "device", "pack", "threads")
-def label(
-    inputs: tuple[str, ...], output_dir: Path, no_video: bool, overwrite: bool, settings: Settings
-) -> int:
+def label(inputs: tuple[str, ...], output_dir: Path, no_video: bool, overwrite: bool, settings: Settings) -> int:
     """Label video files and photos: INPUTS are files, folders (with their sub-folders) and globs.
 
     For clip.mp4 this writes clip.labelled.mp4, clip.sightings.jsonl and clip.timeline.csv; for photos a
@@ -89,6 +87,8 @@ def _say(done: Labelled) -> None:
     click.echo(f"{done.path}: {people}{unknown}; {done.frames} frames, {done.frames / done.seconds:.0f} fps")
     if done.damaged:
         common.note(f"{done.path}: {done.damaged} damaged packets or missing frames; labelled what could be decoded")
+    for warning in done.warnings:
+        common.note(warning)
     for path in done.outputs:
         click.echo(f"  wrote {path}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,20 +78,19 @@ def list_(ctx: click.Context, as_json: bool) -> None:
             }
         )
         return
-    click.echo("Packs (* in use)")
-    _table(
-        [
-            (
-                "*" if pack["in_use"] else "",
-                str(pack["name"]),
-                "installed" if pack["installed"] else "not installed",
-                str(pack["summary"]),
-            )
-            for pack in packs
-        ]
-    )
+    rows = [
+        (
+            "*" if pack["in_use"] else "",
+            str(pack["name"]),
+            "installed" if pack["installed"] else "not installed",
+            str(pack["summary"]),
+        )
+        for pack in packs
+    ]
     if active is not None and not any(pack["in_use"] for pack in packs):
-        click.echo(f"  *  {active.name}  (your own combination)")
+        rows.append(("*", active.name, "", "your own combination"))
+    click.echo("Packs (* in use)")
+    _table(rows)
     click.echo("\nModels")
     used = set(active.members()) if active else set()
     _table([("", "id", "role", "licence", "size", "state", "LFW", "source"), *(_row(s, used) for s in statuses)])
@@ -156,7 +155,7 @@ def pull(pack: str) -> None:
 
 
 @models.command(epilog="Example: facecam models add my-embedder.onnx")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option("--name", metavar="NAME", help="What to call it; default: the name in its card.")
 @click.option("--replace", is_flag=True, help="Replace a model that was added under that name.")
 def add(file: Path, name: str | None, replace: bool) -> None:
@@ -247,7 +246,7 @@ def _plain(text: str) -> str:
     return escaped(text)  # a card's texts are a stranger's: no control characters on the terminal
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print columns; nothing is cut off."""
     shown = [[_plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))] if shown else []

@@ -49,10 +49,11 @@ def read_people(file: Path, size_max: int = SIZE_MAX) -> list[tuple[str, list[Re
 def _read(file: Path, size_max: int) -> bytes:
     shown = escaped(str(file))
     try:
-        if not stat.S_ISREG(os.stat(file).st_mode):  # opening a pipe would wait for ever
+        facts = os.stat(file)
+        if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
             raise UsageFault(f"{shown}: expected a file written by facecam people export, not a folder or device")
         with open(file, "rb") as source:
-            data = source.read(size_max + 1)
+            data = source.read(min(facts.st_size, size_max) + 1)
     except OSError as error:
         raise UsageFault(
             f"{shown}: cannot be read ({error.strerror or error}); name a file written by facecam people export"

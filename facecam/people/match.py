@@ -78,8 +78,6 @@ class Matcher:
             if len(row) > 1:
                 second = int(np.argpartition(-row, 1)[:2][np.argpartition(-row, 1)[:2] != best][0])
                 runner_up = (self.names[self._people[second]], float(row[second]))
-            sure = similarity >= self.threshold and (
-                runner_up is None or similarity - runner_up[1] >= self.margin
-            )
+            sure = similarity >= self.threshold and (runner_up is None or similarity - runner_up[1] >= self.margin)
             answers.append(Match(name if sure else None, similarity, runner_up, name))
         return answers

@@ -192,7 +192,7 @@ class Store:
         """Make what was deleted vanish from the files: free pages, write-ahead log, automatic copies.
 
         secure_delete alone is not enough: cells that SQLite moves between pages leave stale copies
-        (measured: a deleted row's digest was found in two of four random histories). VACUUM writes
+        (measured: a deleted row's digest was found in about half of random histories). VACUUM writes
         every page anew. A deletion calls `mark_erase` in its own transaction, so that the erasing
         that a kill prevented is done when the gallery is next opened.
         """

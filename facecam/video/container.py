@@ -32,6 +32,9 @@ _PLAYLISTS = frozenset({"hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_das
 #: Reading goes on after this many errors of the container in a row, not for ever.
 _PATIENCE = 20
 
+#: Transpose first, then cv2.flip with this code or not at all; None: shown as stored.
+_Turn = tuple[bool, int | None] | None
+
 
 class FileSource(Source):
     """A video file.
@@ -54,6 +57,7 @@ class FileSource(Source):
         try:
             self._stream = self._video_stream()
             self._convert = _Converter()
+            self._turns: dict[int, _Turn] = {}
             self._index = 0
             self._time: float | None = None
             self._step = 1 / float(self._stream.average_rate or 25)
@@ -143,7 +147,12 @@ class FileSource(Source):
             self.damaged += max(1, len(self._stream.index_entries) - self._index)
 
     def _frame(self, picture: VideoFrame) -> Frame:
-        upright = _Upright(picture, self._stream.sample_aspect_ratio, self._convert)
+        # The matrix is looked at once: asking a picture for its side data ties it into a reference
+        # cycle, and pictures would pile up until the garbage collector passes (hundreds of megabytes).
+        angle = picture.rotation
+        if angle not in self._turns:
+            self._turns[angle] = _turn(picture)
+        upright = _Upright(picture, self._stream.sample_aspect_ratio, self._turns[angle], self._convert)
         frame = Frame(
             self._index,
             self._time_of(picture),
@@ -184,7 +193,7 @@ class _Upright:
 
     __slots__ = ("_convert", "_picture", "_stored", "_turn", "size")
 
-    def __init__(self, picture: VideoFrame, aspect: Any, convert: _Converter) -> None:
+    def __init__(self, picture: VideoFrame, aspect: Any, turn: _Turn, convert: _Converter) -> None:
         self._picture = picture
         self._convert = convert
         width, height = picture.width, picture.height
@@ -193,7 +202,7 @@ class _Upright:
         if width * height > _MAX_PIXELS:
             raise MediaError(f"the video has pictures of {width} x {height}: more than 100 megapixels")
         self._stored = width, height
-        self._turn = _turn(picture)
+        self._turn = turn
         self.size = (height, width) if self._turn and self._turn[0] else (width, height)
 
     def image(self) -> Image:
@@ -224,8 +233,8 @@ class _Upright:
         return rows[first_row::step, step // 2 : self._picture.width : step].copy()
 
 
-def _turn(picture: VideoFrame) -> tuple[bool, int | None] | None:
-    """How the display matrix shows the picture: (transpose first, then cv2.flip code or None).
+def _turn(picture: VideoFrame) -> _Turn:
+    """How the display matrix shows the picture.
 
     The matrix maps stored pixels to shown ones, x' = a x + c y, y' = b x + d y (16.16 fixed point;
     libavutil/display.h). Only its signs and its larger diagonal count: quarter turns and mirrors.

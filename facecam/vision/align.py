@@ -118,12 +118,12 @@ def _warp(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
         x1, y1 = x1 - (x1 - x0) % shrink, y1 - (y1 - y0) % shrink
         if x1 > x0 and y1 > y0:
             size = ((x1 - x0) // shrink, (y1 - y0) // shrink)
-            image = cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
+            image = np.asarray(cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA), np.uint8)
             # A pixel's centre is at +0.5: old = shrink * (new + 0.5) - 0.5 + origin.
             centre = (shrink - 1) / 2
             shift = matrix[:, :2] @ np.array([x0 + centre, y0 + centre]) + matrix[:, 2]
             matrix = np.hstack([matrix[:, :2] * shrink, shift[:, None]])
-    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def context_crop(image: Image, face: Face) -> tuple[Image, Points]:

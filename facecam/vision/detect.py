@@ -130,7 +130,8 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
     if size == (image.shape[1], image.shape[0]):
         return image
     shrunk = size[0] < 0.6 * image.shape[1]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrunk else cv2.INTER_LINEAR)
+    flags = cv2.INTER_AREA if shrunk else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=flags), np.uint8)
 
 
 def _cut(image: Image, left: float, top: float, scale: float, side: int) -> Image:
@@ -145,12 +146,12 @@ def _cut(image: Image, left: float, top: float, scale: float, side: int) -> Imag
             small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
             out = np.zeros((side, side, 3), np.uint8)
             ox, oy = max(0, round((x0 - left) * scale)), max(0, round((y0 - top) * scale))
-            part = small[: side - oy, : side - ox]
-            out[oy : oy + part.shape[0], ox : ox + part.shape[1]] = part
+            fits = small[: side - oy, : side - ox]
+            out[oy : oy + fits.shape[0], ox : ox + fits.shape[1]] = fits
             return out
     half = (scale - 1) / 2  # pixel centres: new = scale * (old + 0.5) - 0.5
     matrix = np.array([[scale, 0, half - scale * left], [0, scale, half - scale * top]])
-    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def _peaks(score: NDArray[np.float32], threshold: float) -> list[_Peak]:

@@ -152,7 +152,7 @@ class Tracker:
                         time,
                         best_score=face.score,
                         measured=face,
-                    )  # fmt: skip
+                    )
                 )
                 self._next += 1
         return ended
@@ -186,7 +186,7 @@ def _without_doubles(answers: list[Face | None], tracks: Sequence[Track]) -> lis
 
 
 def affinity(a: Box, b: Box) -> float:
-    """How well two boxes agree: IoU, or a little credit for nearness when fast motion left no overlap; 0: not at all."""
+    """How well two boxes agree: IoU, or some credit for nearness when motion left no overlap; 0: not at all."""
     ratio = max(a[2], b[2]) / min(a[2], b[2])
     if ratio > MATCH_RATIO:
         return 0.0

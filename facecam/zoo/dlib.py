@@ -114,9 +114,7 @@ class Reader:
         count = control & 0x0F
         end = self.pos + 1 + count
         if control & 0x70 or count > 8 or end > len(self.data):
-            raise ModelInvalid(
-                f"the dlib file is damaged at byte {self.pos}; reinstall face_recognition_models"
-            )
+            raise ModelInvalid(f"the dlib file is damaged at byte {self.pos}; reinstall face_recognition_models")
         value = int.from_bytes(self.data[self.pos + 1 : end], "little")
         self.pos = end
         return -value if control & 0x80 else value
@@ -150,9 +148,7 @@ class Reader:
         """Go from layer record to layer record of the given names, in file order (input first)."""
         marks = {name: bytes([1, len(name)]) + name.encode() for name in names}
         while True:
-            found = [
-                (at, name) for name, mark in marks.items() if (at := self.data.find(mark, self.pos)) >= 0
-            ]
+            found = [(at, name) for name, mark in marks.items() if (at := self.data.find(mark, self.pos)) >= 0]
             if not found:
                 return
             at, name = min(found)
@@ -187,9 +183,7 @@ def _read_conv(reader: Reader, channels: int) -> Conv:
 def _scaled(conv: Conv, gamma: Array, beta: Array) -> Conv:
     """gamma * conv + beta as one convolution."""
     weight = conv.weight * gamma[:, None, None, None]
-    return Conv(
-        weight.astype(np.float32), (conv.bias * gamma + beta).astype(np.float32), conv.stride, conv.pad
-    )
+    return Conv(weight.astype(np.float32), (conv.bias * gamma + beta).astype(np.float32), conv.stride, conv.pad)
 
 
 def read_detector(data: bytes) -> list[Conv]:
@@ -288,8 +282,7 @@ def read_landmarks(data: bytes) -> ShapeForest:
             leaves[-1].append(leaf)
     anchors = [[reader.integer() for _ in range(reader.count(10_000))] for _ in range(reader.count(100))]
     deltas = [
-        [(reader.number(), reader.number()) for _ in range(reader.count(10_000))]
-        for _ in range(reader.count(100))
+        [(reader.number(), reader.number()) for _ in range(reader.count(10_000))] for _ in range(reader.count(100))
     ]
     table = np.array(splits, np.float64)
     return ShapeForest(
@@ -475,9 +468,7 @@ def _landmarks_onnx(data: bytes) -> bytes:
         feature = g.add("Cast", seen, to=1)
         first = g.add("Gather", feature, g.const(forest.idx1[level].ravel(), int64), axis=1)
         second = g.add("Gather", feature, g.const(forest.idx2[level].ravel(), int64), axis=1)
-        bright = g.add(
-            "Greater", g.add("Sub", first, second), g.const(forest.threshold[level].reshape(1, -1))
-        )
+        bright = g.add("Greater", g.add("Sub", first, second), g.const(forest.threshold[level].reshape(1, -1)))
         step = g.add("Sub", g.const(2, int64), g.add("Cast", bright, to=7))  # 1: left child, 2: right child
         node = zero
         for _ in range(int(np.log2(splits + 1))):

@@ -283,6 +283,7 @@ class Zoo:
                 assert entry.card is not None
                 made, card = graph.prepare(graph.parse(data, entry.file), entry.card, entry.file)
             stored = shelf.put(path, made, card, made_from=entry.sha256, origin=entry.source)
+            shelf.sweep(self.folder)
             for old in self.folder.glob(f"{entry.id}.v*.onnx"):
                 if old != path:
                     shelf.remove(old)
@@ -328,8 +329,7 @@ class Zoo:
 
     def make_folder(self) -> None:
         """Make the home and its models folder."""
-        if not self.home.is_dir():
-            shelf.make_folder(self.home)
+        shelf.make_folder(self.home)
         shelf.make_folder(self.folder)
 
 

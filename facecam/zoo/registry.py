@@ -59,9 +59,7 @@ class ModelEntry:
         if len(self.sha256) != 64 or self.bytes <= 0 or set(self.file) & set("/\\"):
             raise ValueError(f"registry entry {self.id!r}: size, hash or file name is wrong")
         if (self.origin == "download") != bool(self.urls) or (self.origin == "download") != bool(self.card):
-            raise ValueError(
-                f"registry entry {self.id!r}: a download has URLs and a card, a package has none"
-            )
+            raise ValueError(f"registry entry {self.id!r}: a download has URLs and a card, a package has none")
 
 
 @dataclass(frozen=True, slots=True)

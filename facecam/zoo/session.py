@@ -44,13 +44,17 @@ class Device:
     why: str | None = None
 
 
-def _ort() -> Any:
+def runtime() -> Any:
+    """The onnxruntime module, made quiet.
+
+    Raises:
+        DependencyMissing: it cannot be imported.
+    """
     try:
         import onnxruntime
     except ImportError as error:
         raise DependencyMissing(
-            f"ONNX Runtime cannot be loaded ({error}); run: pip install onnxruntime-gpu "
-            "(onnxruntime on macOS or ARM)"
+            f"ONNX Runtime cannot be loaded ({error}); run: pip install onnxruntime-gpu (onnxruntime on macOS or ARM)"
         ) from error
     onnxruntime.set_default_logger_severity(4)  # fallback messages would go to stderr; we say it ourselves
     return onnxruntime
@@ -89,7 +93,7 @@ def _why_no_cuda() -> str | None:
     count = ctypes.c_int()
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the NVIDIA driver finds no usable GPU"
-    ort = _ort()
+    ort = runtime()
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return "this ONNX Runtime is built without CUDA (pip install onnxruntime-gpu)"
     if hasattr(ort, "preload_dlls"):
@@ -159,7 +163,7 @@ def load(model: Path | bytes, *, device: Device, threads: int = 0, card: ModelCa
     """
     name = str(model) if isinstance(model, Path) else "model"
     data = read_bytes(model) if isinstance(model, Path) else model
-    ort = _ort()
+    ort = runtime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = cpu_threads(threads)
     options.log_severity_level = 4
@@ -172,9 +176,7 @@ def load(model: Path | bytes, *, device: Device, threads: int = 0, card: ModelCa
         session = ort.InferenceSession(data, sess_options=options, providers=providers)
     except Exception as error:  # ONNX Runtime has no common base class
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise ModelInvalid(
-            f"{name}: not a usable ONNX model ({reason}); see: facecam models verify"
-        ) from error
+        raise ModelInvalid(f"{name}: not a usable ONNX model ({reason}); see: facecam models verify") from error
     if device.name == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
         raise DeviceUnavailable(f"{name}: no session on CUDA although a probe ran there; see: facecam doctor")
     if card is None:

@@ -1,0 +1,133 @@
+"""The card of an exported model, and the threshold in it: found on data, said in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.to_onnx import INPUT, output_name
+from facecam.errors import UsageFault
+from facecam.zoo.card import ModelCard, Threshold, vector_space
+from train import augment, data, evaluate, openset, picture, weights
+from train.evaluate import Run
+
+#: Of the right answers on validation pictures, this share may be refused where no strangers are given.
+REFUSED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A threshold and what it does.
+
+    Attributes:
+        known: share of the validation pictures that are named, and rightly. strangers: share named; None without any.
+    """
+
+    threshold: Threshold
+    known: float | None = None
+    strangers: float | None = None
+
+
+def pictures_below(folder: Path, limit: int, seed: int = 1) -> tuple[data.Item, ...]:
+    """Usable pictures of a folder and its sub-folders, at most ``limit``, spread evenly by chance.
+
+    Raises:
+        UsageFault: there are none.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in picture.SUFFIXES) if folder.is_dir() else []
+    if not files:
+        raise UsageFault(f"{folder}: expected a folder with pictures (crops: see facecam crop); found none")
+    order = np.random.default_rng(seed).permutation(len(files))[:limit]
+    return tuple(data.Item(str(files[i]), 0, "", "") for i in sorted(order))
+
+
+def classifier_threshold(run: Run, known: Sequence[data.Item], strangers: Sequence[data.Item], risk: float) -> Found:
+    """The probability from which a name is said.
+
+    Args:
+        known: validation pictures, labelled. strangers: pictures of none of the classes.
+        risk: share of the strangers that may get a name.
+    """
+    device = torch.device("cpu")
+    if not known:
+        return Found(Threshold(0.5, "probability", "not calibrated: no validation pictures were at hand"))
+    rows = evaluate.outputs(run, known, device)
+    right = rows.argmax(axis=1) == np.array([item.label for item in known])
+    top = rows.max(axis=1)
+    if strangers:
+        best = np.sort(evaluate.outputs(run, strangers, device).max(axis=1))[::-1]
+        value = float(np.nextafter(best[min(len(best) - 1, int(risk * len(best)))], np.float32(2)))
+        how = f"{risk:.2%} of {len(best)} pictures of strangers get a name"
+    else:
+        best = np.empty(0)
+        value = float(np.quantile(top[right], REFUSED)) if right.any() else 0.5
+        how = f"{REFUSED:.0%} of the right answers on {len(known)} validation pictures are refused; no strangers given"
+    value = min(value, 1.0)
+    named = float((right & (top >= value)).mean())
+    how += f"; {named:.1%} of {len(known)} validation pictures are named rightly"
+    return Found(Threshold(value, "probability", how), named, float((best >= value).mean()) if len(best) else None)
+
+
+def embedder_threshold(run: Run, calibrate: Sequence[data.Item]) -> Found:
+    """The cosine at which 1 % of the strangers among the calibration people are taken for somebody enrolled."""
+    if not calibrate:
+        raise UsageFault("an embedder's threshold needs its calibration people; give the crops with --data")
+    figures = openset.evaluate(evaluate.outputs(run, calibrate, torch.device("cpu")), calibrate, seed=run.recipe.seed)
+    how = (
+        f"FPIR 1 % on {figures['strangers']} strangers against {figures['enrolled']} enrolled people, none of them "
+        f"trained on; {figures['dir_1']:.1%} of {figures['probes']} probes are named rightly"
+    )
+    return Found(Threshold(figures["threshold_1"], "cosine", how), figures["dir_1"], 0.01)
+
+
+def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> ModelCard:
+    """Everything that facecam must know of the model."""
+    recipe, metric = run.recipe, run.recipe.metric
+    mean, std = run.network.mean, run.network.std
+    start = run.state["origin"] if recipe.weights != "none" else "random weights"
+    space = None
+    if metric:
+        source = weights.fingerprint(run.network).encode()
+        space = vector_space(source, colour="RGB", mean=mean, std=std, template=recipe.crop, mirror=recipe.mirror)
+    return ModelCard(
+        name=name,
+        kind="embedder" if metric else "classifier",
+        input=INPUT,
+        size=(recipe.size, recipe.size),
+        colour="RGB",
+        mean=mean,
+        std=std,
+        outputs=(output_name(metric),),
+        licence=licence,
+        source=f"python -m train, recipe {recipe.name}",
+        dim=run.network.dim if metric else 0,
+        template=recipe.crop,
+        labels=() if metric else tuple(run.classes),
+        threshold=found.threshold,
+        space=space,
+        training={
+            "recipe": recipe.name,
+            "arch": recipe.arch,
+            "weights": Path(recipe.weights).name,
+            "start": start,
+            "objective": recipe.objective,
+            "augment": recipe.augment,
+            "split": recipe.split,
+            "epochs": len(run.state["history"]),
+            "data_sha256": run.state["data"],
+            "classes": len(run.classes),
+            "seed": recipe.seed,
+            "precision": precision,
+        },
+    )
+
+
+def preprocess(run: Run, items: Sequence[data.Item]) -> np.ndarray:
+    """Pictures as the graph eats them: float32 N x 3 x S x S."""
+    plain = augment.Pictures(tuple(items), run.recipe.size, "none", run.recipe.seed, keep=0)
+    batch = torch.stack([plain[i][0] for i in range(len(plain))])
+    return augment.normalise(batch, run.network.mean, run.network.std).numpy()

@@ -1,0 +1,146 @@
+"""facecam enroll, on real portraits: verdicts, summaries, exit codes, nothing half done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facecam.cli import invoke
+from facecam.people.gallery import Gallery
+from facecam.video.photos import read_photo
+from tests.support import ASTRONAUT, COFFEE, HOPPER, portrait
+
+
+def people() -> dict[str, int]:
+    with Gallery.open(create=False) as gallery:
+        return {p.name: p.samples for p in gallery.people()}
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def test_a_photo_is_learned_and_the_same_photo_only_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["enroll", "--name", "Grace Hopper", str(HOPPER)]) == 0
+    out = capsys.readouterr().out
+    assert "grace_hopper.jpg: added" in out and "learned Grace Hopper: 1 sample" in out
+    assert invoke(["enroll", "--name", "Grace Hopper", str(HOPPER)]) == 0
+    assert "duplicate" in capsys.readouterr().out
+    assert people() == {"Grace Hopper": 1}
+
+
+def test_each_photo_gets_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    face = portrait("astronaut")
+    pair = np.concatenate([face, face[:, ::-1]], axis=1)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(ASTRONAUT, folder / "good.png")
+    save(folder / "nobody.png", read_photo(COFFEE))
+    save(folder / "pair.png", pair)
+    save(folder / "small.png", cv2.resize(face, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA))
+    save(folder / "blurred.png", cv2.GaussianBlur(face, (0, 0), 4))
+    (folder / "broken.jpg").write_bytes(HOPPER.read_bytes()[:2000])
+    (folder / "empty.jpg").touch()
+    assert invoke(["enroll", "--name", "Eileen", str(folder)]) == 0
+    out = capsys.readouterr().out
+    for name, verdict in {
+        "good.png": "added",
+        "nobody.png": "no face",
+        "pair.png": "several faces",
+        "small.png": "too small",
+        "blurred.png": "too blurred",
+        "broken.jpg": "cannot be read",
+        "empty.jpg": "cannot be read",
+    }.items():
+        assert f"{name}: {verdict}" in out, out
+    assert people() == {"Eileen": 1}
+
+
+def test_largest_takes_one_of_several(tmp_path: Path) -> None:
+    face = portrait("astronaut")
+    pair = np.concatenate([face, face[:, ::-1]], axis=1)
+    path = save(tmp_path / "pair.png", pair)
+    assert invoke(["enroll", "--name", "E", str(path)]) == 11
+    assert invoke(["enroll", "--name", "E", "--largest", str(path)]) == 0
+    assert people() == {"E": 1}
+
+
+def test_no_face_anywhere_enrols_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["enroll", "--name", "Cup", str(COFFEE)]) == 11
+    assert "nothing was enrolled" in capsys.readouterr().err
+    assert people() == {}
+
+
+def test_one_folder_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, photo in {"Grace Hopper": HOPPER, "Eileen Collins": ASTRONAUT}.items():
+        (tmp_path / name).mkdir()
+        shutil.copy(photo, tmp_path / name)
+    (tmp_path / "Cup").mkdir()
+    shutil.copy(COFFEE, tmp_path / "Cup")
+    assert invoke(["enroll", "--from-dir", str(tmp_path)]) == 1
+    assert "Cup" in capsys.readouterr().err
+    assert people() == {"Eileen Collins": 1, "Grace Hopper": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("", 2), ("   ", 2), ("a\x07b", 2), ("x" * 101, 2), ("Unknown 7", 2), ("x" * 100, 0), ("José/Ana", 0)],
+)
+def test_names(name: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["enroll", "--name", name, str(HOPPER)]) == code
+    error = capsys.readouterr().err
+    assert len([line for line in error.splitlines() if line.startswith("facecam:") and "CPU" not in line]) == (
+        code != 0
+    )
+    assert len(people()) == (code == 0)
+
+
+def test_missing_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["enroll", "--name", "A", str(tmp_path / "no.jpg")]) == 12
+    assert "no such file" in capsys.readouterr().err
+    assert invoke(["enroll", "--name", "A"]) == 12  # the camera: there is none
+    assert invoke(["enroll", str(HOPPER)]) == 2
+    (tmp_path / "none").mkdir()
+    assert invoke(["enroll", "--from-dir", str(tmp_path / "none")]) == 2
+
+
+def test_no_keep_crops_keeps_none() -> None:
+    assert invoke(["enroll", "--name", "A", "--no-keep-crops", str(HOPPER)]) == 0
+    assert invoke(["enroll", "--name", "B", str(ASTRONAUT)]) == 0
+    with Gallery.open() as gallery:
+        assert {p.name: p.crops for p in gallery.people()} == {"A": 0, "B": 1}
+
+
+def test_a_video_gives_samples_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from facecam.values import SourceInfo
+    from facecam.video.sinks import VideoSink
+
+    face = cv2.resize(portrait("grace_hopper"), (512, 600))
+    path = tmp_path / "me.mp4"
+    with VideoSink(path, SourceInfo("me", 512, 600, fps=25)) as sink:
+        for k in range(60):
+            turn = cv2.getRotationMatrix2D((256, 300), 12 * np.sin(k / 8), 1 + 0.2 * np.sin(k / 11))
+            light = 0.55 + 0.45 * np.cos(k / 9) ** 2
+            sink.write((cv2.warpAffine(face, turn, (512, 600)) * light).astype(np.uint8), k / 25)
+    assert invoke(["enroll", "--name", "Grace", "--samples", "3", str(path)]) == 0
+    first = people()["Grace"]
+    assert 1 <= first <= 3
+    assert invoke(["enroll", "--name", "Grace", "--samples", "3", str(path)]) == 0
+    assert people()["Grace"] == first, "the same frames are not enrolled twice"
+
+
+def test_a_full_gallery_disk_enrols_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from facecam.errors import OutputError
+
+    def full(self: Gallery, *args: object) -> None:
+        raise OutputError("gallery.db: cannot be written: the disk is full")
+
+    monkeypatch.setattr(Gallery, "add", full)
+    assert invoke(["enroll", "--name", "A", str(HOPPER)]) == 1
+    assert "disk is full" in capsys.readouterr().err
+    assert people() == {}
