@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 from facecam.values import Box
+
+#: How long a face is believed to keep its speed, seconds: heads start and stop within a few tenths.
+MOMENTUM: Final = 0.2
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -27,3 +33,9 @@ def between(a: Box, b: Box, share: float) -> Box:
     """The box that lies ``share`` (0 to 1) of the way from a to b."""
     x, y, w, h = (p + share * (q - p) for p, q in zip(a, b))
     return x, y, w, h
+
+
+def coasted(box: Box, speed: tuple[float, float], dt: float) -> Box:
+    """Where a box drifts to in ``dt`` seconds (either sign), its speed (pixels a second) dying away."""
+    reach = math.copysign(MOMENTUM * (1 - math.exp(-abs(dt) / MOMENTUM)), dt)
+    return box[0] + speed[0] * reach, box[1] + speed[1] * reach, box[2], box[3]

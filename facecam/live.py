@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from facecam.errors import FacecamError, OutputError
+from facecam.geometry import coasted
 from facecam.people.match import Matcher
 from facecam.pipeline import CutTest, Recogniser
 from facecam.values import Box, Face, Frame, Image, Sighting, SourceInfo
@@ -59,13 +60,9 @@ class Snapshot:
     seen: tuple[tuple[Sighting, tuple[float, float]], ...]
 
     def at(self, moment: float) -> list[Sighting]:
-        """The sightings moved on to another time, by half a second at most."""
-        dt = max(-0.5, min(0.5, moment - self.time))
-        moved = []
-        for sighting, (vx, vy) in self.seen:
-            x, y, w, h = sighting.face.box
-            moved.append(replace(sighting, face=sighting.face.at((x + vx * dt, y + vy * dt, w, h))))
-        return moved
+        """The sightings moved on to another time."""
+        dt = moment - self.time
+        return [replace(s, face=s.face.at(coasted(s.face.box, speed, dt))) for s, speed in self.seen]
 
 
 class Worker(threading.Thread):

@@ -304,7 +304,7 @@ class Recogniser:
         """The live, believed tracks as they should look at a time (seconds): what a live view draws."""
         seen = []
         for track in self.tracker.tracks:
-            if track.confirmed and track.misses <= 2:
+            if track.confirmed and track.misses <= 1:
                 match, decided = self.identity(track.id)
                 shown = match if decided else NOBODY
                 seen.append(Sighting(track.id, Face(track.predict(at), track.score), shown, decided))

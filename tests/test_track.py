@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,14 +78,14 @@ def test_two_tracks_do_not_live_on_one_face() -> None:
     assert [t.id for t in tracker.tracks] in ([1], [2])
 
 
-def test_prediction_goes_on_with_the_speed_and_stops_after_half_a_second() -> None:
+def test_prediction_goes_on_with_the_speed_and_comes_to_rest() -> None:
     tracker = Tracker()
     for k in range(10):
         feed(tracker, k, [at(10 * k, 0)])
     near = tracker.predict(10 / FPS)[0]
     far, farther = tracker.predict(2.0)[0], tracker.predict(60.0)[0]
     assert abs(near[0] - 100) < 4
-    assert far == farther
+    assert far[0] - farther[0] == pytest.approx(0, abs=0.1) and 100 < far[0] < 160
 
 
 faces = st.lists(

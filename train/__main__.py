@@ -56,7 +56,7 @@ def fit(
     else:
         changes["weights"] = _weights(changes["weights"])
         base = recipes.load(name) if name else recipes.Recipe()
-        recipe = base.with_changes(**changes, **_pairs(pairs))
+        recipe = base.with_changes(**{**changes, **_pairs(pairs)})
     corpus = evaluate.load_data(data, recipe)
     click.echo(
         f"{len(corpus.classes)} classes; {len(corpus.train)} pictures to train on, {len(corpus.val)} to validate, "

@@ -59,8 +59,16 @@ class DlibResNet(nn.Module):
         self.fc = nn.Linear(256, 128, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.upper(self.lower(x, 1), 1)
+
+    def lower(self, x: Tensor, stages: int) -> Tensor:
+        """The first ``stages`` stages: the stem, then one for each block."""
         x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
-        return self.fc(self.blocks(x).mean(dim=(2, 3)))
+        return self.blocks[: stages - 1](x)
+
+    def upper(self, x: Tensor, stages: int) -> Tensor:
+        """What `lower` leaves out: maps to 128 values."""
+        return self.fc(self.blocks[stages - 1 :](x).mean(dim=(2, 3)))
 
     @torch.no_grad()
     def load_dlib(self, data: bytes) -> None:

@@ -35,24 +35,32 @@ def loader(dataset: torch.utils.data.Dataset, order: list[list[int]], workers: i
 
 
 class Features(torch.utils.data.Dataset):
-    """A frozen backbone's features, computed once: each epoch takes one of a picture's views."""
+    """What the part of a network that does not learn makes of pictures, computed once, kept as fp16.
+
+    Each epoch takes one of a picture's views; the first view is the picture as validation sees it.
+
+    Args:
+        function: normalised pictures N x 3 x S x S -> maps or vectors.
+        views: pictures made of each picture.
+    """
 
     def __init__(
         self,
+        function: Any,
         network: networks.Network,
         pictures: augment.Pictures,
         recipe: Recipe,
         device: torch.device,
         views: int,
     ) -> None:
-        self.labels = [item.label for item in pictures.items]
+        self.items, self.labels = pictures.items, pictures.labels
         self.seed, self.epoch = recipe.seed, 0
+        plain = augment.Pictures(pictures.items, recipe.size, "none", recipe.seed)
         parts = []
         for view in range(views):
-            # The first view is the picture as validation sees it.
-            plain = augment.Pictures(pictures.items, recipe.size, "none", recipe.seed) if view == 0 else pictures
-            plain.epoch = view
-            parts.append(forward_all(network.features, network, plain, recipe, device))
+            source = pictures if view else plain
+            source.epoch = view
+            parts.append(forward_all(lambda x: function(x).half(), network, source, recipe, device))
         self.views = torch.stack(parts)
 
     def __len__(self) -> int:
@@ -60,7 +68,7 @@ class Features(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         view = augment.picture_seed(self.seed, self.epoch, index) % len(self.views)
-        return self.views[view, index], self.labels[index], index
+        return self.views[view, index].float(), self.labels[index], index
 
 
 @torch.inference_mode()
@@ -71,14 +79,14 @@ def forward_all(
     recipe: Recipe,
     device: torch.device,
 ) -> Tensor:
-    """Run a function of normalised pictures over a data set, in order: float32, N x anything, on the CPU."""
+    """Run a function of normalised pictures (or of features) over a data set, in order: N x anything, on the CPU."""
     network.eval()
     order = [list(range(i, min(i + recipe.batch, len(pictures)))) for i in range(0, len(pictures), recipe.batch)]
     found = []
     for images, _, _ in loader(pictures, order, recipe.workers):
         if images.dtype == torch.uint8:
             images = augment.normalise(images.to(device), network.mean, network.std)
-        found.append(function(images.to(device)).float().cpu())
+        found.append(function(images.to(device)).cpu())
     return torch.cat(found) if found else torch.empty(0)
 
 

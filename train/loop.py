@@ -93,9 +93,14 @@ def fit(
     source: Any = train_part
     if recipe.freeze == "all":
         say("computing features once: the backbone does not learn")
-        source = feed.Features(network, train_part, recipe, where, recipe.views)
-        val_part = feed.Features(network, val_part, recipe, where, 1)
+        source = feed.Features(network.features, network, train_part, recipe, where, recipe.views)
+        val_part = feed.Features(network.features, network, val_part, recipe, where, 1)
         forward = network.head
+    elif recipe.bottom:
+        say(f"computing what the {recipe.bottom} lowest stages make, once: they do not learn")
+        source = feed.Features(network.lower(recipe.bottom), network, train_part, recipe, where, recipe.views)
+        val_part = feed.Features(network.lower(recipe.bottom), network, val_part, recipe, where, 1)
+        forward = network.upper(recipe.bottom)
     class_weights = None
     if recipe.balance == "weights":
         others = [len(corpus.background)] * (corpus.outputs - len(corpus.classes))

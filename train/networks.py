@@ -7,6 +7,7 @@ Its stages, bottom to top, are what transfer learning freezes and thaws.
 from __future__ import annotations
 
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -86,6 +87,19 @@ class Network(nn.Module):
         """Logits N x C, or unit vectors N x dim."""
         found = self.features(x)
         return F.normalize(found, dim=1) if self.metric else self.head(found)
+
+    def lower(self, stages: int) -> Callable[[Tensor], Tensor]:
+        """The bottom stages alone, as a function (dlib_resnet)."""
+        return lambda x: self.backbone.lower(x, stages)
+
+    def upper(self, stages: int) -> Callable[[Tensor], Tensor]:
+        """The rest, head included: what `forward` makes of what `lower` has made."""
+
+        def rest(x: Tensor) -> Tensor:
+            found = F.normalize(self.backbone.upper(x, stages), dim=1)
+            return found if self.metric else self.head(found * self.unit)
+
+        return rest
 
     def stages(self) -> list[tuple[str, list[nn.Module]]]:
         """(name, modules) of the backbone's stages, bottom to top; together they hold all its parameters."""

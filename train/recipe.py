@@ -40,6 +40,7 @@ class Recipe:
         mixup, cutmix: their Beta parameter, 0 is off; cross entropy only.
         balance: none, sampler (rare classes drawn more often) or weights (their errors weigh more).
         freeze: none, backbone (head first, then from the top) or all (features are computed once).
+        bottom: stages of dlib_resnet at the bottom that never learn; what they make is computed once.
         head_epochs, unfreeze_every: of freeze = backbone; one more stage opens at each step.
         backbone_lr, stage_decay: discriminative rates: factor of the top stage, and per stage below.
         keep: which epoch becomes best.pt: the best on validation, or the last (where validation is noisy).
@@ -76,6 +77,7 @@ class Recipe:
     cutmix: float = _entry(0.0, low=0)
     balance: str = _entry("none", ("none", "sampler", "weights"))
     freeze: str = _entry("none", ("none", "backbone", "all"))
+    bottom: int = _entry(0, low=0)
     head_epochs: int = _entry(3, low=0)
     unfreeze_every: int = _entry(1, low=1)
     backbone_lr: float = _entry(0.1, low=0)
@@ -117,6 +119,10 @@ class Recipe:
             raise UsageFault(f"recipe {self.name}: mixup and cutmix need the objective ce, not {self.objective}")
         if self.freeze == "all" and (self.mixup or self.cutmix):
             raise UsageFault(f"recipe {self.name}: mixup and cutmix work on pictures, freeze = all on cached features")
+        if self.bottom and (self.arch != "dlib_resnet" or self.freeze != "none" or self.mirror or self.bottom > 15):
+            raise UsageFault(
+                f"recipe {self.name}: bottom (1 to 15) goes with arch dlib_resnet, freeze none, mirror false"
+            )
         if self.freeze == "all" and self.objective != "ce":
             raise UsageFault(
                 f"recipe {self.name}: freeze = all trains a classifier's head; use freeze none or backbone"

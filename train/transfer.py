@@ -14,7 +14,7 @@ def open_stages(recipe: Recipe, stages: int, epoch: int) -> int:
     if recipe.freeze == "all":
         return 0
     if recipe.freeze == "none":
-        return stages
+        return stages - recipe.bottom
     if epoch < recipe.head_epochs:
         return 0
     return min(stages, 1 + (epoch - recipe.head_epochs) // recipe.unfreeze_every)

@@ -195,6 +195,7 @@ class Gallery:
             UsageFault: ``new`` cannot be a name, or somebody has it.
         """
         name = clean_name(new)
+        self.person(old)  # asked first: where nothing can be written, a wrong name is still a wrong name
         with self.store.atomic() as db:
             person = person_id(db, old)
             other = db.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()
@@ -204,7 +205,7 @@ class Gallery:
                     f"facecam people merge {quoted(old)} {quoted(name)}"
                 )
             db.execute("UPDATE person SET name = ?, updated = ? WHERE id = ?", (name, utc_now(), person))
-        return self.person(name)
+            return people_of(db, person)[0]
 
     def merge(self, source: str, target: str) -> Merged:
         """Give all samples of ``source`` to ``target``; ``source`` is no more.
@@ -213,6 +214,7 @@ class Gallery:
             PersonNotFound: one of them does not exist.
             UsageFault: both are the same person.
         """
+        self.person(source), self.person(target)
         with self.store.atomic() as db:
             old, new = person_id(db, source), person_id(db, target)
             if old == new:
@@ -239,6 +241,7 @@ class Gallery:
         Raises:
             PersonNotFound: nobody has that name.
         """
+        self.person(name)
         with self.store.atomic() as db:
             person = people_of(db, person_id(db, name))[0]
             db.execute("DELETE FROM person WHERE id = ?", (person.id,))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from facecam.geometry import covers, iou
+from facecam.geometry import coasted, covers, iou
 from facecam.values import Box, Face
 
 #: Frames of detection in a row that a track may miss before it ends.
@@ -55,10 +55,8 @@ class Track:
         return self.hits >= CONFIRM_HITS or self.best_score >= CONFIRM_SCORE
 
     def predict(self, time: float) -> Box:
-        """Where it should be at a time: constant velocity, for half a second at most."""
-        dt = max(0.0, min(0.5, time - self.last_time))
-        x, y, w, h = self.box
-        return x + self.speed[0] * dt, y + self.speed[1] * dt, w, h
+        """Where it should be at a time: on its way, ever more slowly."""
+        return coasted(self.box, self.speed, max(0.0, time - self.last_time))
 
     def hit(self, face: Face, index: int, time: float) -> None:
         """Take a measurement."""
