@@ -120,6 +120,8 @@ def test_unknown_names_suggest_the_known(gallery: Gallery) -> None:
     gallery.add("Grace", [sample(2)])
     with pytest.raises(PersonNotFound, match="did you mean 'Ada Lovelace'"):
         gallery.person("ada lovelase")
+    with pytest.raises(PersonNotFound, match="did you mean 'Ada Lovelace'"):
+        gallery.person("LOVE")
     with pytest.raises(PersonNotFound, match="facecam people lists"):
         gallery.samples("Zoe")
     for odd in ("", "\ud800", "\x00", "x" * 100_000, "a\nb"):

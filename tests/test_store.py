@@ -606,6 +606,7 @@ print("end", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_kills_leave_every_acknowledged_change_and_no_half_of_another(path: Path) -> None:
     interrupted = 0
     for round_ in range(12):
@@ -636,6 +637,7 @@ def test_kills_leave_every_acknowledged_change_and_no_half_of_another(path: Path
     assert interrupted >= 10
 
 
+@pytest.mark.slow
 def test_two_processes_write_while_others_read(path: Path) -> None:
     reader = """
 import sys

@@ -132,7 +132,7 @@ def load_size(preset: str, size: int) -> int:
 class Pictures(torch.utils.data.Dataset):
     """Items as (uint8 tensor 3 x S x S, label, position).
 
-    What happens to a picture follows from seed, epoch and position, not from the order or the process in which
+    What happens to a picture follows from seed, epoch and content, not from the order or the process in which
     pictures are drawn: a resumed run sees what an uninterrupted one would have seen. Decoded pictures are kept
     where all of them fit into memory.
 
@@ -166,15 +166,15 @@ class Pictures(torch.utils.data.Dataset):
         if self.preset != "none":
             before = torch.get_rng_state()
             # Not torch.manual_seed: that queues a seed for every device that is not awake, with a stack trace.
-            torch.default_generator.manual_seed(picture_seed(self.seed, self.epoch, index))
+            torch.default_generator.manual_seed(picture_seed(self.seed, self.epoch, item.digest))
             image = self.transform(image)
             torch.set_rng_state(before)
         return image.contiguous(), item.label, index
 
 
-def picture_seed(seed: int, epoch: int, index: int) -> int:
-    """One number per picture and epoch."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{epoch}:{index}".encode()).digest()[:7], "big")
+def picture_seed(seed: int, epoch: int, key: str | int) -> int:
+    """One number per picture (its content's hash, or another key) and epoch."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{epoch}:{key}".encode()).digest()[:7], "big")
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

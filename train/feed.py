@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train import augment, networks, openset
+from train.data import Item
 from train.recipe import Recipe
 
 
@@ -42,6 +43,8 @@ class Features(torch.utils.data.Dataset):
     Args:
         function: normalised pictures N x 3 x S x S -> maps or vectors.
         views: pictures made of each picture.
+        memo: rows (views x ...) by picture content that are known already; new ones are added. For several runs
+            over one set of pictures with one recipe (benchmarks/train_metric.py).
     """
 
     def __init__(
@@ -52,23 +55,40 @@ class Features(torch.utils.data.Dataset):
         recipe: Recipe,
         device: torch.device,
         views: int,
+        memo: dict[str, Tensor] | None = None,
     ) -> None:
         self.items, self.labels = pictures.items, pictures.labels
         self.seed, self.epoch = recipe.seed, 0
-        plain = augment.Pictures(pictures.items, recipe.size, "none", recipe.seed)
+        memo = {} if memo is None else memo
+        if missing := tuple(item for item in pictures.items if len(memo.get(item.digest, ())) < views):
+            rows = self._compute(function, network, missing, pictures.preset, recipe, device, views)
+            memo |= {item.digest: row for item, row in zip(missing, rows)}
+        self.views = torch.stack([memo[item.digest][:views] for item in pictures.items])
+
+    @staticmethod
+    def _compute(
+        function: Any,
+        network: networks.Network,
+        items: tuple[Item, ...],
+        preset: str,
+        recipe: Recipe,
+        device: torch.device,
+        views: int,
+    ) -> Tensor:
+        """N x views x ..., fp16."""
         parts = []
         for view in range(views):
-            source = pictures if view else plain
-            source.epoch = view
-            parts.append(forward_all(lambda x: function(x).half(), network, source, recipe, device))
-        self.views = torch.stack(parts)
+            pictures = augment.Pictures(items, recipe.size, preset if view else "none", recipe.seed)
+            pictures.epoch = view
+            parts.append(forward_all(lambda x: function(x).half(), network, pictures, recipe, device))
+        return torch.stack(parts, dim=1)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        view = augment.picture_seed(self.seed, self.epoch, index) % len(self.views)
-        return self.views[view, index].float(), self.labels[index], index
+        view = augment.picture_seed(self.seed, self.epoch, f"view {index}") % self.views.shape[1]
+        return self.views[index, view].float(), self.labels[index], index
 
 
 @torch.inference_mode()

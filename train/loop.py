@@ -53,15 +53,25 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
 
 
 def fit(
-    recipe: Recipe, corpus: Corpus, out: Path, *, device: str = "auto", resume: bool = False, say: Any = print
+    recipe: Recipe,
+    corpus: Corpus,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    say: Any = print,
+    memo: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, Any]:
     """Train; leaves best.pt, last.pt, metrics.csv, run.json and TensorBoard scalars in ``out``.
 
     Killed and resumed, a run ends with the weights of one that was not: an epoch is a function of the
     checkpoint before it (on the CPU; CUDA sums in an order of its own).
 
+    Args:
+        memo: features that another run has computed (feed.Features), where part of the network does not learn.
+
     Returns:
-        The last checkpoint's facts: epoch, best, history.
+        The last checkpoint's facts: best, history.
     """
     where = choose_device(device)
     set_up(recipe, where)
@@ -86,21 +96,25 @@ def fit(
         head = losses.MarginHead(
             network.dim, len(people), kind=recipe.objective, margin=recipe.margin, scale=recipe.scale
         )
-        plain = augment.Pictures(items, recipe.size, "none", recipe.seed)
-        teacher = feed.forward_all(network, network, plain, recipe, where)
-        head.start_from(teacher, labels)
-        head.to(where)
     source: Any = train_part
     if recipe.freeze == "all":
         say("computing features once: the backbone does not learn")
-        source = feed.Features(network.features, network, train_part, recipe, where, recipe.views)
-        val_part = feed.Features(network.features, network, val_part, recipe, where, 1)
+        source = feed.Features(network.features, network, train_part, recipe, where, recipe.views, memo)
+        val_part = feed.Features(network.features, network, val_part, recipe, where, 1, memo)
         forward = network.head
     elif recipe.bottom:
         say(f"computing what the {recipe.bottom} lowest stages make, once: they do not learn")
-        source = feed.Features(network.lower(recipe.bottom), network, train_part, recipe, where, recipe.views)
-        val_part = feed.Features(network.lower(recipe.bottom), network, val_part, recipe, where, 1)
+        source = feed.Features(network.lower(recipe.bottom), network, train_part, recipe, where, recipe.views, memo)
+        val_part = feed.Features(network.lower(recipe.bottom), network, val_part, recipe, where, 1, memo)
         forward = network.upper(recipe.bottom)
+    if isinstance(head, losses.MarginHead):
+        # Where each person starts, and what distillation pulls back to: the vectors of the unaltered pictures.
+        plain: Any = augment.Pictures(items, recipe.size, "none", recipe.seed)
+        if recipe.bottom:
+            plain = torch.utils.data.TensorDataset(source.views[:, 0].float(), labels, labels)
+        teacher = feed.forward_all(forward, network, plain, recipe, where)
+        head.start_from(teacher, labels)
+        head.to(where)
     class_weights = None
     if recipe.balance == "weights":
         others = [len(corpus.background)] * (corpus.outputs - len(corpus.classes))

@@ -186,7 +186,7 @@ def build(recipe: Recipe, classes: int) -> Network:
         stages += [(f"block{i}", [block]) for i, block in enumerate(net.blocks)]
         stages += [("fc", [net.fc])]
     elif arch in TORCHVISION:
-        backbone, dim, stages = _torchvision(arch, weights, classes)
+        backbone, dim, stages = _torchvision(arch, weights, classes, recipe.size)
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         backbone, dim, stages, mean, std = _timm(arch, weights)
@@ -209,8 +209,11 @@ def build(recipe: Recipe, classes: int) -> Network:
     return network
 
 
-def _torchvision(arch: str, weights: str, classes: int) -> tuple[nn.Module, int, list[tuple[str, list[nn.Module]]]]:
-    extra = {"init_weights": True, "aux_logits": True} if arch == "inception_v3" else {}
+def _torchvision(
+    arch: str, weights: str, classes: int, size: int
+) -> tuple[nn.Module, int, list[tuple[str, list[nn.Module]]]]:
+    # Inception's auxiliary head needs maps of 17 x 17, which pictures of 299 px give.
+    extra = {"init_weights": True, "aux_logits": size >= 299} if arch == "inception_v3" else {}
     net = models.get_model(arch, weights=None, **extra)
     if weights == "imagenet":
         origin = models.get_model_weights(arch).DEFAULT
@@ -236,7 +239,8 @@ def _torchvision(arch: str, weights: str, classes: int) -> tuple[nn.Module, int,
     if arch == "inception_v3":
         net.transform_input = False  # our own preprocessing stands in the card
         net.dropout = nn.Identity()  # the head has its own
-        net.AuxLogits.fc = nn.Linear(net.AuxLogits.fc.in_features, classes)
+        if net.aux_logits:
+            net.AuxLogits.fc = nn.Linear(net.AuxLogits.fc.in_features, classes)
     if arch.startswith("resnet"):
         stages = [("stem", [net.conv1, net.bn1])] + [(f"layer{i}", [getattr(net, f"layer{i}")]) for i in range(1, 5)]
     else:

@@ -209,8 +209,9 @@ def _vector(value: Any, where: str) -> NDArray[np.float32]:
     if not raw or len(raw) % 4:
         raise ValueError(f"{where} is not a row of float32")
     vector = np.frombuffer(raw, "<f4").astype(np.float32)
-    # Squares of absurd values overflow in float32, and a NaN fails every comparison.
-    if not abs(float(np.linalg.norm(vector.astype(np.float64))) - 1.0) < 1e-3:
+    with np.errstate(all="ignore"):  # absurd values overflow, and a NaN fails every comparison
+        norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if not abs(norm - 1.0) < 1e-3:
         raise ValueError(f"{where} does not have norm 1")
     return vector
 

@@ -150,7 +150,9 @@ def person_id(db: Connection, name: str) -> int:
             f"there is no person called {quoted(asked)}: nobody is enrolled yet (facecam enroll --name NAME PHOTOS)"
         )
     folded = {n.casefold(): n for n in names}
-    close = [folded[f] for f in difflib.get_close_matches(asked.casefold()[:200], folded, n=3)]
+    part = asked.casefold()[:200]
+    alike = [f for f in folded if len(part) > 1 and part in f][:3] or difflib.get_close_matches(part, folded, n=3)
+    close = [folded[f] for f in alike]
     hint = f"; did you mean {' or '.join(map(quoted, close))}?" if close else "; facecam people lists everybody"
     raise PersonNotFound(f"there is no person called {quoted(asked)}{hint}")
 

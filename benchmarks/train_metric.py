@@ -1,0 +1,46 @@
+"""The recipe faces-metric on the five committed splits: python -m benchmarks.train_metric CROPS OUT [KEY=VALUE ...]
+
+CROPS comes from: facecam crop LFW_DEV/images CROPS. Each split trains on its own people; figures are of its test
+people, whom nothing was trained on or calibrated with. Features that do not depend on the split are computed once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from train import __main__ as command
+from train import evaluate, loop, recipe, report
+
+KEYS = ("dir_1", "dir_01", "rank1", "verification", "threshold_1")
+
+
+def main() -> None:
+    crops, out = Path(sys.argv[1]), Path(sys.argv[2])
+    base = recipe.load("faces-metric").with_changes(**command._pairs(tuple(sys.argv[3:])))
+    memo: dict[str, torch.Tensor] = {}
+    rows = []
+    for split in sorted(path.stem for path in recipe.SPLITS.glob("lfw_dev-*.json")):
+        made = base.with_changes(split=split)
+        corpus = evaluate.load_data(crops, made)
+        run = out / split
+        if not (run / "report.json").exists():
+            loop.fit(made, corpus, run, device="auto", memo=memo, say=lambda line: print("  ", line, flush=True))
+            report.write(evaluate.load_run(run), corpus, run, torch.device("cpu"), "test")
+        facts = json.loads((run / "report.json").read_text())
+        print(split, report.headline(facts), flush=True)
+        rows.append([[facts[when][key] for key in KEYS] for when in ("before", "after")])
+    table = np.array(rows)
+    print(f"{'mean of ' + str(len(rows)):18}" + "".join(f"{key:>22}" for key in KEYS))
+    change = 100 * (table[:, 1] - table[:, 0])
+    for name, part, scale in (("before", table[:, 0], 1), ("after", table[:, 1], 1), ("change, points", change, 1)):
+        cells = (f"{m * scale:.4f} +- {s * scale:.4f}" for m, s in zip(part.mean(axis=0), part.std(axis=0)))
+        print(f"{name:18}" + "".join(f"{cell:>22}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""python -m export: the file computes what the network computes, says what it is, or is not written at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed (pip install -e '.[train]')")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed (pip install -e '.[train]')")
+
+import onnx
+import torch
+from click.testing import CliRunner, Result
+
+from export import __main__ as command
+from export import cards, parity, quantize, to_onnx
+from facecam.errors import FacecamError, ModelInvalid, UsageFault
+from facecam.zoo import session
+from facecam.zoo.card import ModelCard, Threshold
+from train import evaluate, loop
+from train.recipe import Recipe
+
+TINY = Recipe(arch="cnn", size=24, width=8, depth=2, epochs=4, batch=8, lr=5e-3, threads=1, crop="image")
+
+
+def paint(root: Path, colours: dict[str, tuple[int, int, int]], count: int = 14) -> Path:
+    rng = np.random.default_rng(3)
+    for name, colour in colours.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            image = np.clip(rng.normal(colour, 40, (24, 24, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / name / f"{number}.png"), image)
+    return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures (set), strangers and a trained run."""
+    root = tmp_path_factory.mktemp("export")
+    paint(root / "set", {"blue": (200, 60, 60), "green": (60, 200, 60), "red": (60, 60, 200)})
+    paint(root / "strangers", {"grey": (128, 128, 128), "yellow": (60, 200, 200)}, 20)
+    loop.fit(TINY, evaluate.load_data(root / "set", TINY), root / "run", device="cpu", say=lambda _: None)
+    return root
+
+
+def export(*arguments: object) -> Result:
+    words = [str(a) for a in arguments]
+    return CliRunner().invoke(command.cli, words, catch_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def file(place: Path) -> Path:
+    came = export("model", place / "run", "-o", place / "plain.onnx", "--unknown", place / "strangers")
+    assert came.exit_code == 0, came.output
+    return place / "plain.onnx"
+
+
+def test_the_file_is_one_and_the_card_tells_everything(file: Path) -> None:
+    assert [p.name for p in file.parent.iterdir() if p.name.startswith("plain")] == ["plain.onnx"]
+    card = session.read_card(file.read_bytes())
+    assert (card.kind, card.labels, card.size) == ("classifier", ("blue", "green", "red"), (24, 24))
+    assert (card.colour, card.template, card.outputs) == ("RGB", "image", ("probabilities",))
+    assert card.threshold is not None and card.threshold.kind == "probability"
+    assert "of 40 pictures of strangers" in card.threshold.calibration
+    assert card.training["arch"] == "cnn" and len(card.training["data_sha256"]) == 64
+    model = onnx.load(str(file))
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    # Nothing of this machine stays in the file.
+    assert str(Path.cwd()).encode() not in file.read_bytes() and b"site-packages" not in file.read_bytes()
+
+
+def test_the_file_computes_what_the_run_computes(file: Path, place: Path) -> None:
+    run = evaluate.load_run(place / "run")
+    corpus = evaluate.load_data(place / "set", run.recipe)
+    wanted = evaluate.outputs(run, corpus.test, torch.device("cpu"))
+    came = parity.open_model(file.read_bytes()).run_batch(cards.preprocess(run, corpus.test))
+    assert np.abs(came - wanted).max() < 1e-5
+
+
+def test_strangers_stay_unknown_at_the_threshold(file: Path, place: Path) -> None:
+    run = evaluate.load_run(place / "run")
+    card = session.read_card(file.read_bytes())
+    strangers = cards.pictures_below(place / "strangers", 100)
+    rows = parity.open_model(file.read_bytes()).run_batch(cards.preprocess(run, strangers))
+    assert (rows.max(axis=1) >= card.threshold.value).mean() <= 0.005
+
+
+@pytest.mark.parametrize(("options", "share"), [(("--fp16",), 0.6), (("--int8", "--calibrate", "set"), 0.5)])
+def test_smaller_precisions(place: Path, options: tuple[str, ...], share: float) -> None:
+    out = place / f"small{len(options)}.onnx"
+    words = [place / word if word == "set" else word for word in options]
+    came = export("model", place / "run", "-o", out, *words)
+    assert came.exit_code == 0, came.output
+    assert "accuracy:" in came.output and "batch of 8:" in came.output and "before" in came.output
+    checked = export("verify", out)
+    assert checked.exit_code == 0 and "outputs are probabilities" in checked.output
+    if "--int8" in options:
+        kinds = {node.op_type for node in onnx.load(str(out)).graph.node}
+        assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+        types = {t.data_type for t in onnx.load(str(out)).graph.initializer}
+        assert onnx.TensorProto.INT8 in types and onnx.TensorProto.UINT8 in types
+
+
+def test_describe_shows_the_card(file: Path) -> None:
+    came = export("describe", file)
+    assert came.exit_code == 0 and "classifier" in came.output and "blue, green, red" in came.output
+    assert json.loads(export("describe", file, "--json").output)["kind"] == "classifier"
+
+
+def test_opset_is_obeyed(place: Path) -> None:
+    came = export("model", place / "run", "-o", place / "old.onnx", "--opset", "20")
+    assert came.exit_code == 0, came.output
+    assert onnx.load(str(place / "old.onnx")).opset_import[0].version == 20
+
+
+def test_nothing_is_written_when_parity_fails(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(parity.LIMITS, "fp32", (-1.0, 2.0))
+    came = export("model", place / "run", "-o", place / "never.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "parity failed" in str(came.exception)
+    assert not list(place.glob("*never*"))
+
+
+def test_a_wrong_graph_is_noticed(file: Path, place: Path) -> None:
+    run = evaluate.load_run(place / "run")
+    model = onnx.load(str(file))
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[0] += 1.0
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    some = np.random.default_rng(0).normal(0, 1, (4, 3, 24, 24)).astype(np.float32)
+    finished = to_onnx.Finished(run.network, 3)
+    parity.compare(file.read_bytes(), finished, some, "fp32")
+    with pytest.raises(ModelInvalid, match="parity failed"):
+        parity.compare(model.SerializeToString(), finished, some, "fp32")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-o", "model.bin"), "ends in .onnx"),
+        (("-o", "m.onnx", "--int8"), "belong together"),
+        (("-o", "m.onnx", "--fp16", "--int8", "--calibrate", "set"), "exclude each other"),
+        (("-o", "m.onnx", "--int8", "--calibrate", "absent"), "expected a folder with pictures"),
+        (("-o", "m.onnx", "--unknown", "absent"), "expected a folder with pictures"),
+    ],
+)
+def test_wrong_options_are_one_line(place: Path, words: tuple[str, ...], message: str) -> None:
+    came = export("model", place / "run", *words)
+    assert isinstance(came.exception, FacecamError) and message in str(came.exception)
+    assert "\n" not in str(came.exception)
+
+
+def test_a_few_pictures_do_not_calibrate() -> None:
+    with pytest.raises(ModelInvalid, match="at least 16"):
+        quantize.to_int8(b"", "crop", np.zeros((3, 3, 8, 8), np.float32))
+
+
+def test_changed_data_is_refused(place: Path, tmp_path: Path) -> None:
+    other = paint(tmp_path / "other", {"blue": (200, 60, 60), "green": (60, 200, 60), "red": (60, 60, 200)}, 9)
+    came = export("model", place / "run", "-o", tmp_path / "m.onnx", "--data", other)
+    assert isinstance(came.exception, UsageFault) and "has changed since the run" in str(came.exception)
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx at all", b"\x08\x08\x3a\x03abc"], ids=["empty", "text", "bytes"])
+def test_verify_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    came = export("verify", path)
+    assert isinstance(came.exception, ModelInvalid) and str(path) in str(came.exception)
+
+
+def test_verify_refuses_a_truncated_file_and_a_card_that_lies(file: Path, tmp_path: Path) -> None:
+    data = file.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(data[: len(data) // 2])
+    assert isinstance(export("verify", tmp_path / "cut.onnx").exception, ModelInvalid)
+    card = session.read_card(data)
+    facts = json.loads(card.to_json())
+    facts["labels"] = [*facts["labels"], "violet"]
+    (tmp_path / "lie.onnx").write_bytes(to_onnx.with_card(data, ModelCard.from_json(json.dumps(facts))))
+    came = export("verify", tmp_path / "lie.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "the card says (1, 4)" in str(came.exception)
+    bare = onnx.load_model_from_string(data)
+    del bare.metadata_props[:]
+    (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
+    came = export("verify", tmp_path / "bare.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "no model card" in str(came.exception)
+
+
+def test_self_check_finds_neighbours_that_talk() -> None:
+    """A graph whose rows depend on the batch (batch norm left in training) is refused."""
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("ReduceMean", ["crop"], ["rows"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["rows"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["rows", "mean"], ["apart"]),
+        helper.make_node("Softmax", ["apart"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("crop", floats, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("probabilities", floats, ["n", 3])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    card = ModelCard(
+        "talk", "classifier", "crop", (8, 8), "RGB", (0, 0, 0), (1, 1, 1), ("probabilities",), "MIT", "here",
+        template="image", labels=("a", "b", "c"), threshold=Threshold(0.5, "probability", "none"),
+    )  # fmt: skip
+    data = to_onnx.with_card(model.SerializeToString(), card)
+    with pytest.raises(ModelInvalid, match="depends on its neighbours"):
+        parity.self_check(data, card)
+
+
+def test_an_embedder_leaves_with_norm_one_and_its_own_space(tmp_path: Path) -> None:
+    recipe = Recipe(arch="dlib_resnet", weights="dlib", size=150, crop="dlib-150", objective="cosface", name="faces")
+    from train import networks
+
+    network = networks.build(recipe, 2).eval()
+    state = {"origin": "x", "history": [], "data": "y"}
+    run = evaluate.Run(network, recipe, ["a", "b"], state)
+    found = cards.Found(Threshold(0.9, "cosine", "by hand"))
+    card = cards.make(run, found, name="faces", licence="CC0-1.0", precision="fp32")
+    data = to_onnx.with_card(to_onnx.convert(to_onnx.Finished(network, 0), 150), card)
+    some = np.random.default_rng(0).normal(0, 0.2, (3, 3, 150, 150)).astype(np.float32)
+    result = parity.compare(data, to_onnx.Finished(network, 0), some, "fp32")
+    assert result.max_abs < 1e-5 and result.cosine > 0.999999
+    assert parity.self_check(data, card)[-1] == "vectors have norm 1"
+    half = to_onnx.with_card(to_onnx.halve(data), card)
+    assert parity.compare(half, to_onnx.Finished(network, 0), some, "fp16").cosine > 0.9999
+    assert len(half) < 0.55 * len(data)
+    with torch.no_grad():
+        network.backbone.fc.weight[0, 0] += 0.01
+    assert cards.make(run, found, name="faces", licence="CC0-1.0", precision="fp32").space != card.space
