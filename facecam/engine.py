@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from facecam.errors import ModelInvalid
+from facecam.people.calibrate import CEILING, Calibration, ImpostorCurve, threshold_for
 from facecam.people.gallery import Gallery
 from facecam.people.match import Matcher
 from facecam.pipeline import LandmarkFinder, Recogniser
@@ -14,6 +17,7 @@ from facecam.values import Face, Image
 from facecam.vision.detect import Detector, MmodDetector
 from facecam.vision.embed import Embedder
 from facecam.vision.landmarks import Landmarker
+from facecam.zoo import registry
 from facecam.zoo.packs import Zoo
 from facecam.zoo.session import Device, Model, choose_device, load
 
@@ -31,7 +35,8 @@ class Engine:
 
     Attributes:
         pack: its name; device: where the sessions really run; models: role -> name and hash, for headers.
-        threshold: cosine similarity from which a face gets a name, of the settings or else of the embedder.
+        threshold: cosine similarity that says "the same person" of two pictures: the embedder's own default.
+        curve: how often strangers reach a similarity, where that was measured.
     """
 
     pack: str
@@ -41,17 +46,32 @@ class Engine:
     embedder: Embedder
     models: dict[str, dict[str, str | None]]
     threshold: float
+    curve: ImpostorCurve | None
     settings: Settings
 
     def recogniser(self, matcher: Matcher) -> Recogniser:
         """The pipeline for one source."""
         return Recogniser(self.detector, self.landmarker, self.embedder, matcher, self.settings)
 
+    def threshold_for(self, samples: Sequence[int], calibration: Calibration | None = None) -> float:
+        """The threshold for a gallery: as set by the user, else by the stated risk, else the embedder's own.
+
+        Args:
+            samples: number of samples of each enrolled person.
+            calibration: what ``facecam calibrate`` measured with the user's own data.
+        """
+        if self.settings.threshold is not None:
+            return self.settings.threshold
+        if self.curve is None:
+            return self.threshold
+        chosen = threshold_for(self.curve, samples, self.settings.max_false_names)
+        return round(min(CEILING, chosen + (calibration.shift if calibration is not None else 0.0)), 4)
+
     def matcher(self, gallery: Gallery | None) -> Matcher:
-        """A matcher over the gallery's people in this engine's vector space.
+        """A matcher over the gallery's people in this engine's vector space, with the threshold for just these people.
 
         Raises:
-            GalleryOfAnotherModel: the gallery has people, but none of this embedder's space.
+            GalleryOfAnotherModel: somebody has no sample in this embedder's space and would be a stranger.
         """
         if gallery is None:
             return nobody(self.embedder.dim, self.threshold)
@@ -59,13 +79,19 @@ class Engine:
         templates = gallery.templates(self.embedder.space)
         if not len(templates.vectors):
             return nobody(self.embedder.dim, self.threshold)
-        return Matcher(templates.names, templates.owner, templates.vectors, threshold=self.threshold)
+        calibration = Calibration.of(gallery, self.embedder.space)
+        counts = np.bincount(templates.owner, minlength=len(templates.names))
+        return Matcher(
+            templates.names,
+            templates.owner,
+            templates.vectors,
+            threshold=self.threshold_for([int(c) for c in counts if c], calibration),
+            offsets=calibration.offsets if calibration is not None and self.settings.threshold is None else None,
+        )
 
 
 def nobody(dim: int, threshold: float) -> Matcher:
     """A matcher that knows no one."""
-    import numpy as np
-
     return Matcher((), np.zeros(0, np.int32), np.zeros((0, dim), np.float32), threshold=threshold)
 
 
@@ -90,12 +116,10 @@ def open_engine(settings: Settings) -> Engine:
     landmarker: LandmarkFinder = Landmarker(parts["landmarks"]) if "landmarks" in parts else _Given()
     embedder = Embedder(parts["embedder"])
     card = parts["embedder"].card
-    if settings.threshold is not None:
-        threshold = settings.threshold
-    elif card.threshold is not None:
-        threshold = card.threshold.value
-    else:
-        raise ModelInvalid(f"{card.name} states no threshold; give --threshold")
+    if card.threshold is None:
+        raise ModelInvalid(f"{card.name} states no threshold; export it again with python -m export")
+    entry = registry.models().get(files.embedder.id)
+    curve = ImpostorCurve.from_json(entry.impostor) if entry is not None and entry.impostor else None
     models = {
         role: {"name": file.card.name, "sha256": file.sha256}
         for role, file in (
@@ -105,7 +129,7 @@ def open_engine(settings: Settings) -> Engine:
         )
         if file is not None
     }
-    return Engine(files.name, device, detector, landmarker, embedder, models, threshold, settings)
+    return Engine(files.name, device, detector, landmarker, embedder, models, card.threshold.value, curve, settings)
 
 
 def _detector(model: Model) -> Detector:

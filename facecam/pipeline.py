@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.geometry import iou
-from facecam.people.match import Matcher
+from facecam.people.match import Matcher, one_each
 from facecam.people.quality import Quality, measure
 from facecam.settings import Settings, min_face_pixels
 from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
@@ -45,6 +46,9 @@ EMBED_SURE: Final = 45
 #: agree by 0.9 and more, two people by 0.8); this many doubts that agree with each other are another person.
 DOUBT: Final = 0.86
 DOUBTS: Final = 2
+#: A face that comes back within this time, and this alike, goes on with the evidence of the track that it left.
+RETURN_SECONDS: Final = 5.0
+RETURN_SIMILARITY: Final = 0.945
 #: A hit that overlaps less than this with where the face was expected makes the track look again who it is.
 JUMP_IOU: Final = 0.35
 #: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
@@ -181,6 +185,8 @@ class Recogniser:
         self._levels: list[tuple[float, int]] = []
         self._searched: list[int] = []
         self._next_look = 0
+        self._gone: deque[tuple[float, Evidence]] = deque(maxlen=32)
+        self._now = 0.0
 
     # --- one frame after another -------------------------------------------------------------------------
 
@@ -191,6 +197,7 @@ class Recogniser:
             cut: whether a new shot began since the last frame taken; None tests it here, which is right
                 only when no frame of the source is left out.
         """
+        self._now = frame.time
         if cut is None:
             with self.timing.stage("cut"):
                 cut = self._cuts.is_cut(frame)
@@ -282,9 +289,22 @@ class Recogniser:
             recent = [v for v, _ in evidence.doubts[-DOUBTS:]]
             return len(recent) < DOUBTS or any(float(recent[0] @ v) < DOUBT for v in recent[1:])
         evidence.doubts.clear()
+        if not evidence.count:
+            self._remember(evidence, vector)
         evidence.add(vector, quality.overall)
         self._judge(evidence, index)
         return True
+
+    def _remember(self, evidence: Evidence, vector: NDArray[np.float32]) -> None:
+        """A face that left some seconds ago and is back keeps what was known of it."""
+        while self._gone and self._now - self._gone[0][0] > RETURN_SECONDS:
+            self._gone.popleft()
+        known = max(self._gone, key=lambda entry: float(entry[1].vector @ vector), default=None)
+        if known is not None and float(known[1].vector @ vector) >= RETURN_SIMILARITY:
+            self._gone.remove(known)
+            old = known[1]
+            evidence.total, evidence.weight = old.total, old.weight
+            evidence.best, evidence.count, evidence.decided = old.best, old.count, old.decided
 
     def _judge(self, evidence: Evidence, index: int) -> None:
         evidence.match = self.matcher.match(evidence.vector[None])[0]
@@ -302,17 +322,23 @@ class Recogniser:
 
     def sightings(self, at: float) -> list[Sighting]:
         """The live, believed tracks as they should look at a time (seconds): what a live view draws."""
-        seen = []
-        for track in self.tracker.tracks:
-            if track.confirmed and track.misses <= 1:
-                match, decided = self.identity(track.id)
-                shown = match if decided else NOBODY
-                seen.append(Sighting(track.id, Face(track.predict(at), track.score), shown, decided))
-        return seen
+        shown = [track for track in self.tracker.tracks if track.confirmed and track.misses <= 1]
+        answers = [self.identity(track.id) for track in shown]
+        matches = one_each([match if decided else NOBODY for match, decided in answers])
+        return [
+            Sighting(track.id, Face(track.predict(at), track.score), match, decided)
+            for track, match, (_, decided) in zip(shown, matches, answers)
+        ]
 
     def forget(self, track_id: int) -> Evidence | None:
-        """Drop a track's evidence (and hand it over): a day of video must not fill the memory."""
-        return self.evidence.pop(track_id, None)
+        """Drop a track's evidence (and hand it over): a day of video must not fill the memory.
+
+        For some seconds it is still known, should the face come back.
+        """
+        evidence = self.evidence.pop(track_id, None)
+        if evidence is not None and evidence.count:
+            self._gone.append((self._now, evidence))
+        return evidence
 
     def restart(self, matcher: Matcher) -> None:
         """Go on with a changed gallery: every track is matched again from the evidence it has."""

@@ -36,9 +36,14 @@ class Settings:
     min_face: str = _setting(
         "40", "Smallest face to look for: pixels (40) or per cent of the height (5%).", metavar="SIZE"
     )
-    #: Cosine similarity; None takes the embedder's own default (its pack entry tells how it was measured).
+    #: Cosine similarity; None lets the stated risk choose it for the gallery as it is.
     threshold: float | None = _setting(
-        None, "Similarity from which a face gets a name, 0 to 1; default: the model's.", low=0.0, high=1.0
+        None, "Similarity from which a face gets a name, 0 to 1; default: by --max-false-names.", low=0.0, high=1.0
+    )
+    #: Per stranger seen: a track of a video or a face of a photo counts once. The threshold that keeps it depends on
+    #: how many people are enrolled (people.calibrate).
+    max_false_names: float = _setting(
+        0.001, "Share of strangers who may get a false name; sets the threshold.", low=1e-6, high=0.5, metavar="SHARE"
     )
     #: Frames between two full detections in ``label``; counted in frames, never by the clock, so that
     #: two runs over one file give the same result.

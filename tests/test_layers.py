@@ -29,6 +29,7 @@ FLOORS = [
     ("facecam.engine", 4),
     ("facecam.enrolment", 5),
     ("facecam.live", 5),
+    ("facecam.calibration", 5),
     ("facecam.archive", 5),
     ("facecam.evaluate", 5),
     ("facecam.bench", 5),

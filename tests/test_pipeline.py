@@ -248,3 +248,29 @@ def test_a_jump_makes_the_track_look_again_at_once() -> None:
     records, analysis = analysed(script, frames(120, {0: 70, 60: 190}))
     names = [analysis.results[r.faces[0][0]].match.name for r in records if r.faces]
     assert names.index("Light") <= 66
+
+
+def test_two_tracks_in_one_frame_never_share_a_name() -> None:
+    script: dict[int, list[Box]] = {k: [(20.0, 60.0, 80.0, 80.0), (200.0, 60.0, 80.0, 80.0)] for k in range(30)}
+    records, analysis = analysed(script, frames(30))
+    for record in records:
+        names = [analysis.results[face[0]].match.name for face in record.faces]
+        assert len(names) == 2 and sorted(names, key=str) == ["Dark", None]
+    pipeline = recogniser(script)
+    for frame in SyntheticSource(frames(20), fps=30):
+        pipeline.step(frame)
+        named = [s.match.name for s in pipeline.sightings(frame.time) if s.match.name]
+        assert len(named) == len(set(named))
+
+
+def test_a_face_that_returns_within_seconds_is_known_at_once() -> None:
+    script = still(50, 30) | still(180, 120, since=60)
+    pipeline = recogniser(script)
+    known_at = []
+    for frame in SyntheticSource(frames(120), fps=30):
+        for track in pipeline.step(frame).ended:
+            pipeline.forget(track.id)
+        if any(s.match.name == "Dark" for s in pipeline.sightings(frame.time)):
+            known_at.append(frame.index)
+    back = min(k for k in known_at if k > 40)
+    assert back <= 66 + 3, "found by the search that is due, and named with its first vector"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from facecam.geometry import between
@@ -53,6 +53,7 @@ class Analysis:
         self.results: dict[int, TrackResult] = {}
         self._pending: deque[Record] = deque()
         self._hits: dict[int, tuple[int, Box]] = {}
+        self._together: set[tuple[int, int]] = set()
 
     def records(self, frames: Iterable[Frame]) -> Iterator[Record]:
         """One record for each frame, in order."""
@@ -69,6 +70,21 @@ class Analysis:
         for track in self.recogniser.tracker.clear():
             self._end(track)
         yield from self._ready()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Two tracks in one frame cannot be the same person: the more similar keeps the name."""
+        order = sorted(self._together, key=lambda pair: -max(self._similarity(t) for t in pair))
+        for pair in order:
+            first, second = sorted(pair, key=lambda t: (-self._similarity(t), t))
+            name = self.results[first].match.name
+            if name is not None and self.results[second].match.name == name:
+                loser = self.results[second]
+                self.results[second] = replace(loser, match=replace(loser.match, name=None))
+
+    def _similarity(self, track: int) -> float:
+        result = self.results[track]
+        return (result.match.similarity or 0.0) if result.believed else -1.0
 
     def _hit(self, track: Track) -> None:
         now = (track.last, track.box)
@@ -97,4 +113,8 @@ class Analysis:
     def _ready(self) -> Iterator[Record]:
         oldest = min((index for index, _ in self._hits.values()), default=None)
         while self._pending and (oldest is None or self._pending[0].index <= oldest):
-            yield self._pending.popleft()
+            record = self._pending.popleft()
+            if len(record.faces) > 1:
+                ids = sorted(face[0] for face in record.faces)
+                self._together |= {(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]}
+            yield record

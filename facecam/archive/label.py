@@ -16,7 +16,7 @@ from facecam.archive.analysis import Analysis, Record, TrackResult
 from facecam.archive.inputs import Item
 from facecam.engine import Engine
 from facecam.errors import FacecamError, OutputError
-from facecam.people.match import Matcher
+from facecam.people.match import Matcher, one_each
 from facecam.people.quality import measure
 from facecam.settings import min_face_pixels
 from facecam.values import Face, Frame, Match, Sighting
@@ -116,7 +116,7 @@ def label_video(item: Item, engine: Engine, matcher: Matcher, options: LabelOpti
         # Outputs are opened before the drawing pass and committed together at its end.
         lines = stack.enter_context(atomic_text(jsonl, overwrite=options.overwrite))
         rows_file = stack.enter_context(atomic_text(csv_path, overwrite=options.overwrite, newline=""))
-        lines.write(report.dump(report.header(str(item.path), info, engine)))
+        lines.write(report.dump(report.header(str(item.path), info, engine, matcher.threshold)))
         timeline = report.Timeline(info)
         sink: VideoSink | None = None
         frames: Iterator[Frame] = iter(())
@@ -209,7 +209,7 @@ def label_photos(
         atomic_text(csv_path, overwrite=options.overwrite, newline="") as table,
     ):
         writer = report.PhotoTable(table)
-        lines.write(report.dump(report.header("photos", None, engine)))
+        lines.write(report.dump(report.header("photos", None, engine, matcher.threshold)))
         start = time.perf_counter()
         for number, item in enumerate(items, 1):
             try:
@@ -243,7 +243,7 @@ def find_people(image: Any, engine: Engine, matcher: Matcher) -> list[tuple[Face
         m if measure(crop, face).overall >= STILL_QUALITY else Match(None, m.similarity, m.runner_up, m.candidate)
         for crop, face, m in zip(crops, faces, matches)
     ]
-    return sorted(zip(faces, judged), key=lambda pair: pair[0].box[0])
+    return sorted(zip(faces, one_each(judged)), key=lambda pair: pair[0].box[0])
 
 
 #: Below this quality (people.quality) a face in a photo stays unknown.

@@ -26,7 +26,7 @@ CSV_COLUMNS: Final = (
 )
 
 
-def header(source: str, info: SourceInfo | None, engine: Engine) -> dict[str, Any]:
+def header(source: str, info: SourceInfo | None, engine: Engine, threshold: float) -> dict[str, Any]:
     """The first line of a sightings file."""
     line: dict[str, Any] = {"type": "header", "schema": SCHEMA, "source": source}
     if info is not None:
@@ -37,7 +37,7 @@ def header(source: str, info: SourceInfo | None, engine: Engine) -> dict[str, An
             "duration": _rounded(info.duration, 4),
             "start_time": _rounded(info.start_time, 6),
         }
-    return line | {"models": engine.models, "threshold": engine.threshold, "device": engine.device.name}
+    return line | {"models": engine.models, "threshold": threshold, "device": engine.device.name}
 
 
 def face_fields(box: Box, score: float, match: Match, width: int, height: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ COMMANDS = {
     "people": "people",
     "run": "run",
     "label": "label",
+    "calibrate": "calibrate",
     "models": "models",
     "doctor": "doctor",
     "demo": "demo",
@@ -27,6 +28,7 @@ _SUMMARIES = {
     "people": "List, rename, merge, remove, export and import people.",
     "run": "Label a live camera, stream or video.",
     "label": "Label video files and photos in batch.",
+    "calibrate": "Fit the threshold to your own people and strangers.",
     "models": "List, pull, add, choose and verify models.",
     "doctor": "Check this machine: packages, devices, cameras, models, gallery.",
     "demo": "Show the main job on two portraits that pip installed.",
@@ -68,6 +70,9 @@ def facecam(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit: the one place that turns a FacecamError into a line and a status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a name must not end the command
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(invoke(args))
 
 

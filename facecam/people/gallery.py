@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facecam.errors import GalleryDamaged, GalleryOfAnotherModel, UsageFault
+from facecam.errors import GalleryOfAnotherModel, UsageFault
 from facecam.people.names import clean_name, escaped, lookup_name, quoted
-from facecam.people.records import Added, Merged, Person, Record, Removed, TemplateSet
-from facecam.people.rows import askable, lend_crop, people_of, person_id, points_of, put
+from facecam.people.negatives import move_negatives, negatives_of, put_negatives
+from facecam.people.records import Added, Merged, Negative, Person, Record, Rejected, Removed, TemplateSet, Withdrawn
+from facecam.people.rows import askable, lend_crop, people_of, person_id, points_of, put, template_set
 from facecam.people.store import Store, mark_erase, utc_now
 from facecam.settings import home
 from facecam.values import Sample
@@ -131,17 +132,30 @@ class Gallery:
                 " JOIN person ON person.id = person WHERE space = ? ORDER BY name, digest",
                 (space,),
             ).fetchall()
-        names = tuple(dict.fromkeys(name for name, _ in rows))
-        index = {name: i for i, name in enumerate(names)}
-        size = len(rows[0][1]) if rows else 0
-        if any(len(blob) != size for _, blob in rows):
-            raise GalleryDamaged(f"{self._shown}: vectors of one space differ in length; {_RESTORE}")
-        vectors = np.frombuffer(b"".join(blob for _, blob in rows), "<f4").astype(np.float32)
-        vectors = vectors.reshape(len(rows), size // 4)
-        with np.errstate(all="ignore"):
-            if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-2):
-                raise GalleryDamaged(f"{self._shown}: a stored vector does not have norm 1; {_RESTORE}")
-        return TemplateSet(names, np.array([index[name] for name, _ in rows], np.int32), vectors)
+        return template_set(rows, self._shown)
+
+    def negatives(self, space: str) -> TemplateSet:
+        """All vectors of ``space`` of which the user said "this is not NAME", under those names.
+
+        Raises:
+            GalleryDamaged: as `templates`.
+        """
+        with self.store.read() as db:
+            rows = db.execute(
+                "SELECT name, vector FROM negative_template JOIN negative ON negative.id = negative"
+                " JOIN person ON person.id = person WHERE space = ? ORDER BY name, digest",
+                (space,),
+            ).fetchall()
+        return template_set(rows, self._shown)
+
+    def negatives_of(self, name: str) -> list[Negative]:
+        """The pictures that are not this person, in the order in which they came.
+
+        Raises:
+            PersonNotFound: nobody has that name.
+        """
+        with self.store.read() as db:
+            return negatives_of(db, person_id(db, name))
 
     def spaces(self) -> dict[str, int]:
         """How many vectors there are in each space."""
@@ -230,6 +244,7 @@ class Gallery:
                 db.execute("UPDATE OR IGNORE template SET sample = ? WHERE sample = ?", (kept, theirs))
                 lend_crop(db, theirs, kept)
             db.execute("UPDATE OR IGNORE sample SET person = ? WHERE person = ?", (new, old))
+            move_negatives(db, old, new)
             db.execute("DELETE FROM person WHERE id = ?", (old,))
             db.execute("UPDATE person SET updated = ? WHERE id = ?", (utc_now(), new))
             (name,) = db.execute("SELECT name FROM person WHERE id = ?", (new,)).fetchone()
@@ -249,6 +264,40 @@ class Gallery:
         erased = self.store.erase()
         return Removed(person.name, person.samples, person.crops, erased.backups, erased.problem)
 
+    def reject(self, name: str, samples: Sequence[Sample]) -> Rejected:
+        """Keep pictures that are not this person: whoever resembles one more than the person is not named so.
+
+        All or none. A picture that is there already is skipped and reported. Crops are not kept: the
+        pictures show somebody who was not enrolled.
+
+        Raises:
+            PersonNotFound: nobody has that name.
+            UsageFault: the person is enrolled from one of these very pictures.
+            ValueError: no samples, or vectors of another dimension than the space has.
+        """
+        self.person(name)
+        with self.store.atomic() as db:
+            return put_negatives(db, name, [Record.of(sample) for sample in samples])
+
+    def unreject(self, name: str, digests: Sequence[str]) -> Withdrawn:
+        """Take negatives back, erased like a removed person (`Store.erase`); digests that are none are ignored.
+
+        Raises:
+            PersonNotFound: nobody has that name.
+        """
+        self.person(name)
+        with self.store.atomic() as db:
+            person = person_id(db, name)
+            gone = [n for n in negatives_of(db, person) if n.digest in set(digests)]
+            for negative in gone:
+                db.execute("DELETE FROM negative WHERE person = ? AND digest = ?", (person, negative.digest))
+            if gone:
+                mark_erase(db)
+        if not gone:
+            return Withdrawn(())
+        erased = self.store.erase()
+        return Withdrawn(tuple(gone), erased.backups, erased.problem)
+
     def set_setting(self, key: str, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) with the gallery; None takes it away."""
         with self.store.atomic() as db:
@@ -265,7 +314,6 @@ class Gallery:
 
 #: What to do about samples of another space. It may only name commands that exist.
 REEMBED: Final = (
-    "go back to that model (facecam models use NAME), or remove these people (facecam people remove NAME) "
-    "and enrol them again with this one"
+    "go back to that model (facecam models use NAME), or enrol these people again with this one "
+    "(facecam enroll; the same photos will do)"
 )
-_RESTORE: Final = "put an earlier copy of the gallery in its place, or enrol again"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from facecam.values import NOBODY, Match
 
 #: A name must lead the next person by this much cosine similarity; closer than that, nobody is named.
-MARGIN: Final = 0.0
+#: Measured on lfw_dev with 50 people: at one threshold it takes a third of the false names and 0.4 % of the right.
+MARGIN: Final = 0.015
 
 
 class Matcher:
@@ -29,6 +31,8 @@ class Matcher:
         *,
         threshold: float,
         margin: float = MARGIN,
+        offsets: Mapping[str, float] | None = None,
+        negatives: tuple[NDArray[np.int32], NDArray[np.float32]] | None = None,
     ) -> None:
         """Build from the gallery's templates.
 
@@ -37,6 +41,10 @@ class Matcher:
             owner: int32, n: for each row of vectors the index of its person.
             vectors: float32, n x D, rows of norm 1.
             threshold: cosine similarity from which a face gets a name.
+            margin: lead over the next person without which nobody is named.
+            offsets: added to the threshold of single people, by name.
+            negatives: int32 owner (as above) and float32 vectors of "this is not NAME": who resembles one of
+                a person's negatives more than the person does not get that name.
         """
         if vectors.ndim != 2 or len(owner) != len(vectors):
             raise ValueError(f"owner and vectors do not fit: {owner.shape} and {vectors.shape}")
@@ -55,6 +63,13 @@ class Matcher:
         self._rows: NDArray[np.float32] = np.ascontiguousarray(rows[order], np.float32)
         self._people = present
         self._starts = np.searchsorted(owners[order], present)
+        extra = offsets or {}
+        self._thresholds = [threshold + extra.get(self.names[person], 0.0) for person in present]
+        self._negatives = {}
+        if negatives is not None:
+            for index, person in enumerate(present):
+                if (mine := negatives[0] == person).any():
+                    self._negatives[index] = negatives[1][mine]
 
     def __len__(self) -> int:
         return len(self._people)
@@ -71,13 +86,33 @@ class Matcher:
         if not len(self._people):
             return [NOBODY] * len(vectors)
         answers = []
-        for row in self.similarities(vectors):
+        for vector, row in zip(vectors, self.similarities(vectors)):
             best = int(row.argmax())
             name, similarity = self.names[self._people[best]], float(row[best])
             runner_up = None
             if len(row) > 1:
-                second = int(np.argpartition(-row, 1)[:2][np.argpartition(-row, 1)[:2] != best][0])
+                second = next(int(i) for i in np.argpartition(-row, 1)[:2] if i != best)
                 runner_up = (self.names[self._people[second]], float(row[second]))
-            sure = similarity >= self.threshold and (runner_up is None or similarity - runner_up[1] >= self.margin)
+            refused = best in self._negatives and float((self._negatives[best] @ vector).max()) > similarity
+            sure = (
+                similarity >= self._thresholds[best]
+                and (runner_up is None or similarity - runner_up[1] >= self.margin)
+                and not refused
+            )
             answers.append(Match(name if sure else None, similarity, runner_up, name))
         return answers
+
+
+def one_each(matches: Sequence[Match]) -> list[Match]:
+    """Faces of one picture cannot share a name: the most similar keeps it, the others become unknown."""
+    order = sorted(range(len(matches)), key=lambda i: -(matches[i].similarity or 0.0))
+    taken: set[str] = set()
+    result = list(matches)
+    for i in order:
+        name = matches[i].name
+        if name is None:
+            continue
+        if name in taken:
+            result[i] = replace(matches[i], name=None)
+        taken.add(name)
+    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,3 +133,104 @@ class TemplateSet:
     names: tuple[str, ...]
     owner: NDArray[np.int32] = field(repr=False)
     vectors: NDArray[np.float32] = field(repr=False)
+
+    def indexed(self, names: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The rows as another list of people numbers them; rows of people who are not in it are left out.
+
+        Args:
+            names: without repetition.
+
+        Returns:
+            owner (int32, m: indices into ``names``) and vectors (float32, m x D).
+        """
+        place = {name: i for i, name in enumerate(names)}
+        owner = np.array([place.get(self.names[i], -1) for i in self.owner], np.int32)
+        kept = owner >= 0
+        return owner[kept], self.vectors[kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A picture of which the user said: "this is not NAME".
+
+    Attributes:
+        digest: SHA-256 (hex) of the source's content; source: its name; created: ISO 8601, UTC.
+        spaces: in which it has a vector.
+    """
+
+    digest: str
+    source: str
+    created: str
+    spaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """What `Gallery.reject` did: for whom, how many pictures came new, which were there already."""
+
+    name: str
+    added: int
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What `Gallery.unreject` did: which negatives are gone, and as in `Removed` what else."""
+
+    negatives: tuple[Negative, ...]
+    backups: tuple[Path, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portrait:
+    """The best picture of an unknown person so far.
+
+    Attributes:
+        image: PNG or JPEG bytes of the upright context crop (at most 256 px a side).
+        quality: 0 to 1.
+        landmarks: float32, 5 x 2, pixels of the image; None without.
+        scheme: which points they are; None without landmarks.
+    """
+
+    image: bytes = field(repr=False)
+    quality: float
+    landmarks: NDArray[np.float32] | None = field(default=None, repr=False)
+    scheme: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Somebody without a name whom the user chose to remember.
+
+    Attributes:
+        number: of "Unknown 12"; nobody else ever gets it.
+        first_seen, last_seen: when facecam saw them, ISO 8601, UTC (of a file: when it was looked at).
+        source: where they were seen last.
+        seen: how many tracks and photos showed them.
+        crop_bytes: size of the kept picture, 0 without one.
+        spaces: the vector spaces that they have a template in, sorted.
+        also: numbers that they had before they were found to be one person.
+    """
+
+    number: int
+    first_seen: str
+    last_seen: str
+    source: str
+    seen: int
+    crop_bytes: int
+    spaces: tuple[str, ...]
+    also: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"Unknown {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What forgetting did: who is gone, and as in `Removed` the copies deleted and why traces may be left."""
+
+    numbers: tuple[int, ...]
+    backups: tuple[Path, ...] = ()
+    problem: str | None = None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facecam.errors import PersonNotFound
+from facecam.errors import GalleryDamaged, PersonNotFound
 from facecam.people.names import escaped, lookup_name, quoted
-from facecam.people.records import Added, Person, Record
+from facecam.people.records import Added, Person, Record, TemplateSet
 from facecam.people.store import Connection, utc_now
+
+RESTORE: Final = "put an earlier copy of the gallery in its place, or enrol again"
 
 
 def put(db: Connection, name: str, records: Sequence[Record]) -> Added:
@@ -44,15 +47,15 @@ def put(db: Connection, name: str, records: Sequence[Record]) -> Added:
             )
             elsewhere += [(source, other) for (other,) in others]
             sample = _insert(db, person, record, source)
+            # Whoever enrols what they had once rejected has changed their mind.
+            db.execute("DELETE FROM negative WHERE person = ? AND digest = ?", (person, record.digest))
         for space, vector in fresh.items():
             if space not in sizes:
-                sizes[space] = _dimension(db, space) or vector.size
-            if vector.size != sizes[space]:
-                raise ValueError(
-                    f"vectors of space {space!r} have {sizes[space]} values in this gallery, not {vector.size}"
-                )
-            blob = np.ascontiguousarray(vector, "<f4").tobytes()
-            db.execute("INSERT INTO template (sample, space, vector) VALUES (?, ?, ?)", (sample, space, blob))
+                sizes[space] = dimension(db, space) or vector.size
+            check_size(space, vector, sizes[space])
+            db.execute(
+                "INSERT INTO template (sample, space, vector) VALUES (?, ?, ?)", (sample, space, blob_of(vector))
+            )
         if record.crop is not None:
             _keep_crop(db, sample, record)
         added += 1
@@ -77,7 +80,7 @@ def _insert(db: Connection, person: int, record: Record, source: str) -> int:
             record.digest,
             source,
             record.quality,
-            _blob_of(record.landmarks),
+            blob_of(record.landmarks),
             record.scheme,
             record.created,
         ),
@@ -91,12 +94,13 @@ def _keep_crop(db: Connection, sample: int, record: Record) -> None:
     if db.execute("INSERT OR IGNORE INTO crop VALUES (?, ?)", (sample, record.crop)).rowcount:
         db.execute(
             "UPDATE sample SET landmarks = ?, scheme = ? WHERE id = ?",
-            (_blob_of(record.landmarks), record.scheme, sample),
+            (blob_of(record.landmarks), record.scheme, sample),
         )
 
 
-def _blob_of(points: NDArray[np.float32] | None) -> bytes | None:
-    return None if points is None else np.ascontiguousarray(points, "<f4").tobytes()
+def blob_of(values: NDArray[np.floating] | None) -> bytes | None:
+    """A vector, or five points, as they are stored."""
+    return None if values is None else np.ascontiguousarray(values, "<f4").tobytes()
 
 
 def lend_crop(db: Connection, theirs: int, kept: int) -> None:
@@ -108,9 +112,23 @@ def lend_crop(db: Connection, theirs: int, kept: int) -> None:
         )
 
 
-def _dimension(db: Connection, space: str) -> int | None:
-    row = db.execute("SELECT length(vector) / 4 FROM template WHERE space = ? LIMIT 1", (space,)).fetchone()
+def dimension(db: Connection, space: str) -> int | None:
+    """How many values the space's vectors have in this gallery, None when there is none."""
+    row = db.execute(
+        "SELECT size FROM (SELECT length(vector) / 4 AS size FROM template WHERE space = ?1 LIMIT 1)"
+        " UNION ALL SELECT size FROM"
+        " (SELECT length(vector) / 4 AS size FROM negative_template WHERE space = ?1 LIMIT 1)"
+        " UNION ALL SELECT size FROM"
+        " (SELECT length(total) / 4 AS size FROM stranger_template WHERE space = ?1 LIMIT 1)",
+        (space,),
+    ).fetchone()
     return None if row is None else int(row[0])
+
+
+def check_size(space: str, vector: NDArray[np.floating], size: int) -> None:
+    """Raise ValueError for a vector that cannot be of the space."""
+    if vector.size != size:
+        raise ValueError(f"vectors of space {space!r} have {size} values in this gallery, not {vector.size}")
 
 
 def people_of(db: Connection, only: int | None = None) -> list[Person]:
@@ -168,3 +186,25 @@ def askable(name: str) -> str | None:
 
 def points_of(blob: bytes | None) -> NDArray[np.float32] | None:
     return None if blob is None else np.frombuffer(blob, "<f4").astype(np.float32).reshape(5, 2)
+
+
+def template_set(rows: Sequence[tuple[str, bytes]], shown: str) -> TemplateSet:
+    """(name, vector) rows in order of the names, ready for matching.
+
+    Args:
+        shown: the gallery's path, for messages.
+
+    Raises:
+        GalleryDamaged: a stored vector is not a unit vector of the space's dimension.
+    """
+    names = tuple(dict.fromkeys(name for name, _ in rows))
+    index = {name: i for i, name in enumerate(names)}
+    size = len(rows[0][1]) if rows else 0
+    if any(len(blob) != size for _, blob in rows):
+        raise GalleryDamaged(f"{shown}: vectors of one space differ in length; {RESTORE}")
+    vectors = np.frombuffer(b"".join(blob for _, blob in rows), "<f4").astype(np.float32)
+    vectors = vectors.reshape(len(rows), size // 4)
+    with np.errstate(all="ignore"):
+        if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-2):
+            raise GalleryDamaged(f"{shown}: a stored vector does not have norm 1; {RESTORE}")
+    return TemplateSet(names, np.array([index[name] for name, _ in rows], np.int32), vectors)

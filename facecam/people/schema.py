@@ -14,7 +14,8 @@ class Migration(NamedTuple):
 
 #: What every gallery has before its first migration: which migrations were applied, and small
 #: facts by key ("changes" counts changes, "schema" is a hash of the schema, "erase" marks a deletion
-#: whose traces are still to be erased, "setting.*" belong to `Gallery.setting`).
+#: whose traces are still to be erased, "strangers" is the highest number that an unknown person ever
+#: had, "setting.*" belong to `Gallery.setting`).
 BASE: Final = (
     "CREATE TABLE migration (name TEXT PRIMARY KEY, applied TEXT NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)",
@@ -57,6 +58,51 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             """CREATE TABLE crop (
                 sample INTEGER PRIMARY KEY REFERENCES sample (id) ON DELETE CASCADE,
                 image BLOB NOT NULL CHECK (typeof(image) = 'blob'))""",
+        ),
+    ),
+    # A negative is a picture that is not the person. A stranger is an unknown person whom the user
+    # chose to remember; its id is the number in "Unknown 12" and is never used again. A template of
+    # theirs is a weighted sum of unit vectors, so that the order of sightings does not matter.
+    # Somebody who proved to be another stranger keeps a row without data that points to that one.
+    Migration(
+        "0002_strangers",
+        (
+            """CREATE TABLE negative (
+                id INTEGER PRIMARY KEY,
+                person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+                digest TEXT NOT NULL CHECK (typeof(digest) = 'text'),
+                source TEXT NOT NULL CHECK (typeof(source) = 'text'),
+                created TEXT NOT NULL CHECK (typeof(created) = 'text'),
+                UNIQUE (person, digest))""",
+            """CREATE TABLE negative_template (
+                id INTEGER PRIMARY KEY,
+                negative INTEGER NOT NULL REFERENCES negative (id) ON DELETE CASCADE,
+                space TEXT NOT NULL CHECK (typeof(space) = 'text'),
+                vector BLOB NOT NULL CHECK (typeof(vector) = 'blob' AND length(vector) % 4 = 0),
+                UNIQUE (negative, space))""",
+            """CREATE TABLE stranger (
+                id INTEGER PRIMARY KEY CHECK (id > 0),
+                first_seen TEXT NOT NULL CHECK (typeof(first_seen) = 'text'),
+                last_seen TEXT NOT NULL CHECK (typeof(last_seen) = 'text'),
+                source TEXT NOT NULL CHECK (typeof(source) = 'text'),
+                seen INTEGER NOT NULL CHECK (typeof(seen) = 'integer' AND seen >= 0),
+                merged_into INTEGER REFERENCES stranger (id) ON DELETE CASCADE CHECK (merged_into <> id))""",
+            "CREATE INDEX stranger_merged_into ON stranger (merged_into)",
+            """CREATE TABLE stranger_template (
+                id INTEGER PRIMARY KEY,
+                stranger INTEGER NOT NULL REFERENCES stranger (id) ON DELETE CASCADE,
+                space TEXT NOT NULL CHECK (typeof(space) = 'text'),
+                total BLOB NOT NULL CHECK (typeof(total) = 'blob' AND length(total) % 4 = 0),
+                weight REAL NOT NULL CHECK (typeof(weight) = 'real' AND weight > 0),
+                UNIQUE (stranger, space))""",
+            "CREATE INDEX stranger_template_space ON stranger_template (space)",
+            """CREATE TABLE stranger_crop (
+                stranger INTEGER PRIMARY KEY REFERENCES stranger (id) ON DELETE CASCADE,
+                image BLOB NOT NULL CHECK (typeof(image) = 'blob'),
+                quality REAL NOT NULL CHECK (typeof(quality) = 'real'),
+                landmarks BLOB CHECK (landmarks IS NULL OR typeof(landmarks) = 'blob' AND length(landmarks) = 40),
+                scheme TEXT CHECK ((scheme IS NULL) = (landmarks IS NULL)))""",
+            "INSERT INTO meta VALUES ('strangers', 0)",
         ),
     ),
 )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from facecam.zoo.card import ModelCard
 
@@ -38,6 +38,7 @@ class ModelEntry:
         lfw: accuracy on LFW as measured by this project, 0 to 1, or None.
         about: one line for people.
         card: for files that carry none inside; of the prepared model.
+        impostor: an embedder's impostor curve as people.calibrate reads it, where it was measured.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ModelEntry:
     lfw: float | None
     about: str
     card: ModelCard | None
+    impostor: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES or self.origin not in ("package", "download"):

@@ -1,0 +1,133 @@
+"""The user's own people and strangers, compared: what ``facecam calibrate`` measures and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecam.engine import Engine
+from facecam.enrolment import expand_photos
+from facecam.errors import MediaError, UsageFault
+from facecam.people.calibrate import Calibration, ImpostorCurve, calibrate
+from facecam.people.gallery import Gallery
+from facecam.people.match import Matcher
+from facecam.settings import min_face_pixels
+from facecam.video.photos import read_photo
+from facecam.vision.align import align
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Similarities of strangers and of the people's own samples.
+
+    Attributes:
+        names, samples: the enrolled people and how many samples each has.
+        impostors: float32, strangers x people; NaN where it is that very person.
+        genuine: float32: each sample against the rest of its own person, for people with two or more.
+        photos: photos of strangers in which a face was found.
+    """
+
+    engine: Engine
+    curve: ImpostorCurve
+    names: tuple[str, ...]
+    samples: tuple[int, ...]
+    impostors: NDArray[np.float32]
+    genuine: NDArray[np.float32]
+    photos: int
+
+    @classmethod
+    def of(
+        cls, engine: Engine, gallery: Gallery, unknown: Path | None, progress: Callable[[int, int | None], None]
+    ) -> Study:
+        """Measure.
+
+        Raises:
+            UsageFault: nobody is enrolled, or the embedder has no impostor curve to refine.
+        """
+        if engine.curve is None:
+            raise UsageFault("this embedder has no impostor curve to refine; choose a threshold with --threshold")
+        templates = gallery.templates(engine.embedder.space)
+        present = sorted(set(templates.owner.tolist()))
+        if not present:
+            raise UsageFault("nobody is enrolled, so there is nothing to calibrate; run: facecam enroll --name NAME PHOTO")
+        matcher = Matcher(templates.names, templates.owner, templates.vectors, threshold=1.0)
+        own = matcher.similarities(templates.vectors)
+        for row, owner in zip(own, templates.owner):
+            row[present.index(owner)] = np.nan  # a person is no stranger to themselves
+        strangers = np.stack(list(_faces(engine, unknown, progress))) if unknown is not None else None
+        rows = [own] if strangers is None else [own, matcher.similarities(strangers)]
+        return cls(
+            engine,
+            engine.curve,
+            tuple(templates.names[i] for i in present),
+            tuple(int((templates.owner == i).sum()) for i in present),
+            np.concatenate(rows),
+            _genuine(templates.owner, templates.vectors),
+            0 if strangers is None else len(strangers),
+        )
+
+    def calibrate(self) -> Calibration:
+        """What the numbers say; see people.calibrate."""
+        return calibrate(self.curve, self.names, self.samples, self.impostors)
+
+    def report(self, result: Calibration) -> Iterator[str]:
+        """Lines for people: the curve, the choice, what it costs."""
+        risk = self.engine.settings.max_false_names
+        before = self.engine.threshold_for(self.samples)
+        chosen = self.engine.threshold_for(self.samples, result)
+        compared = int(np.isfinite(self.impostors).sum())
+        yield f"{len(self.names)} people, {self.photos} strangers' faces, {compared} comparisons"
+        yield "similarity  strangers that reach it  own samples that reach it"
+        for similarity in (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97):
+            yield f"     {similarity:.2f}  {self._reached(similarity):23.3%}  {self._kept(similarity):>25}"
+        yield f"threshold {chosen:.4f} for at most {risk:g} false names a stranger (built-in curve: {before:.4f})"
+        yield f"it keeps {self._kept(chosen)} of the people's own samples"
+        for name, offset in sorted(result.offsets.items()):
+            yield f"{name}: {offset:+.4f}, strangers resemble this person more than others"
+
+    def _reached(self, similarity: float) -> float:
+        """Share of strangers who reach a similarity to anybody."""
+        best = np.nanmax(self.impostors, axis=1)
+        return float((best >= similarity).mean())
+
+    def _kept(self, similarity: float) -> str:
+        if not len(self.genuine):
+            return "unknown (one sample each)"
+        return f"{float((self.genuine >= similarity).mean()):.1%}"
+
+
+def _genuine(owner: NDArray[np.int32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each sample against the others of its person."""
+    scores = []
+    for i in range(len(owner)):
+        others = vectors[(owner == owner[i]) & (np.arange(len(owner)) != i)]
+        if len(others):
+            matcher = Matcher(("x",), np.zeros(len(others), np.int32), others, threshold=1.0)
+            scores.append(float(matcher.similarities(vectors[i : i + 1])[0, 0]))
+    return np.array(scores, np.float32)
+
+
+def _faces(
+    engine: Engine, folder: Path, progress: Callable[[int, int | None], None]
+) -> Iterator[NDArray[np.float32]]:
+    """A vector of the largest face of each photo."""
+    photos = expand_photos([folder])
+    found = False
+    for number, path in enumerate(photos, 1):
+        progress(number, len(photos))
+        try:
+            image = read_photo(path)
+        except MediaError:
+            continue  # a folder of strangers may hold other files, too; what counts is how many faces it gave
+        faces = engine.detector.detect(image, min_face_pixels(engine.settings.min_face, image.shape[0]))
+        if faces:
+            face = engine.landmarker.locate(image, [max(faces, key=lambda f: f.size)])[0]
+            found = True
+            yield engine.embedder.embed([align(image, face, engine.embedder.template)], mirror=True)[0]
+    if not found:
+        raise UsageFault(f"{folder}: no photo with a face; give photos of people who are not enrolled")
+
