@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,10 @@ def pictures_below(folder: Path, limit: int, seed: int = 1) -> tuple[data.Item, 
     Raises:
         UsageFault: there are none.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in picture.SUFFIXES) if folder.is_dir() else []
+    walk = os.walk(folder, followlinks=True)
+    files = sorted(
+        Path(where) / n for where, _, names in walk for n in names if Path(n).suffix.lower() in picture.SUFFIXES
+    )
     if not files:
         raise UsageFault(f"{folder}: expected a folder with pictures (crops: see facecam crop); found none")
     order = np.random.default_rng(seed).permutation(len(files))[:limit]

@@ -53,7 +53,9 @@ class Study:
         templates = gallery.templates(engine.embedder.space)
         present = sorted(set(templates.owner.tolist()))
         if not present:
-            raise UsageFault("nobody is enrolled, so there is nothing to calibrate; run: facecam enroll --name NAME PHOTO")
+            raise UsageFault(
+                "nobody is enrolled, so there is nothing to calibrate; run: facecam enroll --name NAME PHOTO"
+            )
         matcher = Matcher(templates.names, templates.owner, templates.vectors, threshold=1.0)
         own = matcher.similarities(templates.vectors)
         for row, owner in zip(own, templates.owner):
@@ -111,9 +113,7 @@ def _genuine(owner: NDArray[np.int32], vectors: NDArray[np.float32]) -> NDArray[
     return np.array(scores, np.float32)
 
 
-def _faces(
-    engine: Engine, folder: Path, progress: Callable[[int, int | None], None]
-) -> Iterator[NDArray[np.float32]]:
+def _faces(engine: Engine, folder: Path, progress: Callable[[int, int | None], None]) -> Iterator[NDArray[np.float32]]:
     """A vector of the largest face of each photo."""
     photos = expand_photos([folder])
     found = False
@@ -130,4 +130,3 @@ def _faces(
             yield engine.embedder.embed([align(image, face, engine.embedder.template)], mirror=True)[0]
     if not found:
         raise UsageFault(f"{folder}: no photo with a face; give photos of people who are not enrolled")
-

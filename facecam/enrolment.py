@@ -14,7 +14,6 @@ import numpy as np
 from facecam.engine import Engine
 from facecam.errors import FacecamError, MediaError
 from facecam.people.quality import MIN_SHARPNESS, MIN_SIZE, Quality, measure, yaw
-from facecam.settings import min_face_pixels
 from facecam.values import Face, Frame, Image, Sample, Template
 from facecam.video.photos import IMAGE_SUFFIXES, read_photo
 from facecam.video.sources import FileSource
@@ -26,6 +25,8 @@ DOMINANT: Final = 1.6
 TOO_ALIKE: Final = 0.985
 #: A face in a video or before the camera is taken from this quality on.
 GOOD: Final = 0.55
+#: Smallest face looked for in a video or before the camera, pixels: whoever enrols is near, and must not wait.
+NEAR: Final = 80.0
 #: Frames between two looks at a video.
 LOOK_EVERY: Final = 5
 
@@ -95,13 +96,15 @@ class Enroller:
             return Verdict(name, UNREADABLE, str(error).removeprefix(f"{path}: "))
         return self.judge(image, name, digest)
 
-    def judge(self, image: Image, source: str, digest: str) -> Verdict:
+    def judge(self, image: Image, source: str, digest: str, least: float = MIN_SIZE * 0.6) -> Verdict:
         """Judge a picture that shows one person.
 
         Args:
             image: BGR uint8, H x W x 3, upright.
+            least: smallest face to look for, pixels; smaller than what is taken, so that a small one can be told
+                from none, where time allows it.
         """
-        face, problem = self._choose(image, source)
+        face, problem = self._choose(image, source, least)
         if face is None:
             return problem
         face = self.engine.landmarker.locate(image, [face])[0]
@@ -119,9 +122,8 @@ class Enroller:
             )
         return Verdict(source, ADDED, _praise(quality), self._sample(image, face, crop, quality, source, digest))
 
-    def _choose(self, image: Image, source: str) -> tuple[Face | None, Verdict]:
-        least = min(MIN_SIZE * 0.6, min_face_pixels(self.engine.settings.min_face, image.shape[0]))
-        faces = self.engine.detector.detect(image, max(20.0, least))
+    def _choose(self, image: Image, source: str, least: float) -> tuple[Face | None, Verdict]:
+        faces = self.engine.detector.detect(image, least)
         if not faces:
             return None, Verdict(source, NO_FACE, "no face found; give a photo that shows it from the front")
         faces = sorted(faces, key=lambda f: -f.size)
@@ -191,7 +193,7 @@ class Picker:
 
     def offer(self, image: Image, source: str, digest: str) -> Verdict:
         """Judge a frame and keep it if it adds something; the digest of a frame names its place in its source."""
-        verdict = self.enroller.judge(image, source, hashlib.sha256(digest.encode()).hexdigest())
+        verdict = self.enroller.judge(image, source, hashlib.sha256(digest.encode()).hexdigest(), NEAR)
         sample = verdict.sample
         if sample is None:
             return verdict
@@ -259,7 +261,7 @@ class Guide:
 
     def offer(self, image: Image, session: str) -> Face | None:
         """Look at a live frame; takes a sample when it is good and new. Returns the face, for drawing."""
-        face, problem = self.enroller._choose(image, "camera")
+        face, problem = self.enroller._choose(image, "camera", NEAR)
         self._count += 1
         if face is None:
             self.message = (

@@ -144,3 +144,46 @@ def test_a_full_gallery_disk_enrols_nobody(monkeypatch: pytest.MonkeyPatch, caps
     assert invoke(["enroll", "--name", "A", str(HOPPER)]) == 1
     assert "disk is full" in capsys.readouterr().err
     assert people() == {}
+
+
+def test_the_camera_guides_until_the_samples_are_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import facecam.video.sources as sources
+    from facecam.video.sources import CameraSource
+    from tests.fakes import FakeCapture
+
+    face = cv2.resize(portrait("grace_hopper"), (512, 600))
+
+    def look(k: int) -> np.ndarray:
+        """Nobody, then two people, then one who moves the head."""
+        if k < 8:
+            return np.full((600, 1024, 3), 60, np.uint8)
+        if k < 90:
+            return np.concatenate([face, face[:, ::-1]], axis=1)
+        shear = np.array([[1, 0.25 * np.sin(k / 9), 0], [0, 1, 0]], np.float32)
+        return cv2.warpAffine(face, shear, (512, 600))
+
+    monkeypatch.delenv("DISPLAY", raising=False)
+    camera = FakeCapture(look, count=600, period=0.02)
+    monkeypatch.setattr(sources, "open_source", lambda spec, **more: CameraSource(0, capture=camera))
+    assert invoke(["enroll", "--name", "Grace", "--samples", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "no face" in captured.out and "one person at a time" in captured.out
+    assert "3 samples added" in captured.out and "no display" in captured.err
+    assert people() == {"Grace": 3}
+
+
+def test_a_camera_that_dies_before_a_sample_enrols_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import facecam.video.sources as sources
+    from facecam.video.sources import CameraSource
+    from tests.fakes import FakeCapture
+
+    monkeypatch.delenv("DISPLAY", raising=False)
+    camera = FakeCapture(lambda k: np.full((200, 300, 3), 60, np.uint8), count=5)
+    monkeypatch.setattr(sources, "open_source", lambda spec, **more: CameraSource(0, capture=camera))
+    assert invoke(["enroll", "--name", "Grace"]) == 12
+    assert "camera 0" in capsys.readouterr().err
+    assert people() == {}

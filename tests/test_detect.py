@@ -110,3 +110,33 @@ def test_the_main_face_of_lfw_photos(engine: Engine, data: object) -> None:
         faces = engine.detector.detect(read_photo(file), 40)
         found += any(f.box[0] < 125 < f.box[0] + f.box[2] and f.box[1] < 125 < f.box[1] + f.box[3] for f in faces)
     assert found == len(files)
+
+
+def test_a_large_photo_is_searched_in_tiles_and_finds_the_same(engine: Engine) -> None:
+    """A face on every border of the tiles, and one across the seam: each once, at the same place."""
+    face = portrait("astronaut")[0:220, 110:330]
+    big = np.full((2000, 3000, 3), 110, np.uint8)
+    places = [(40, 60), (1300, 700), (2740, 1760), (1390, 1600), (2000, 20)]
+    for x, y in places:
+        big[y : y + 220, x : x + 220] = face
+    faces = engine.detector.detect(big, 70)
+    assert len(faces) == len(places)
+    for x, y in places:
+        expected = (x + 60, y + 68, 95, 95)
+        assert max(iou(f.box, expected) for f in faces) > 0.5
+
+
+def test_memory_of_a_huge_photo_is_bounded(engine: Engine) -> None:
+    assert isinstance(engine.detector, MmodDetector)
+    scales = engine.detector.levels(8000, 6000, 40)
+    assert scales[0] ** 2 * 48e6 <= 12e6 * 1.001
+
+
+def test_seams_leave_no_gap() -> None:
+    from facecam.vision.detect import OVERLAP, TILE, _starts
+
+    for length in (1, TILE, TILE + 1, 2000, 4321, 20_000):
+        starts = _starts(length)
+        assert starts[0] == 0 and starts[-1] + TILE >= length
+        for a, b in pairwise(starts):
+            assert 0 < b - a <= TILE - OVERLAP + 8

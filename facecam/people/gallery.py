@@ -126,13 +126,17 @@ class Gallery:
         Raises:
             GalleryDamaged: a stored vector is not a unit vector of the space's dimension.
         """
+        return self.labelled_templates(space)[0]
+
+    def labelled_templates(self, space: str) -> tuple[TemplateSet, tuple[tuple[str, str], ...]]:
+        """As `templates`, with (digest, source) of each row."""
         with self.store.read() as db:
             rows = db.execute(
-                "SELECT name, vector FROM template JOIN sample ON sample.id = sample"
+                "SELECT name, vector, digest, source FROM template JOIN sample ON sample.id = sample"
                 " JOIN person ON person.id = person WHERE space = ? ORDER BY name, digest",
                 (space,),
             ).fetchall()
-        return template_set(rows, self._shown)
+        return template_set([row[:2] for row in rows], self._shown), tuple(row[2:] for row in rows)
 
     def negatives(self, space: str) -> TemplateSet:
         """All vectors of ``space`` of which the user said "this is not NAME", under those names.
@@ -178,7 +182,10 @@ class Gallery:
             )
 
     def version(self) -> int:
-        """A number that differs after every change by any process; asking costs some ten microseconds."""
+        """A number that differs after every change by any process; asking costs some ten microseconds.
+
+        Only what a run notes of unknown people leaves it as it is.
+        """
         return self.store.changes()
 
     def setting(self, key: str) -> Any:

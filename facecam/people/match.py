@@ -14,13 +14,17 @@ from facecam.values import NOBODY, Match
 #: A name must lead the next person by this much cosine similarity; closer than that, nobody is named.
 #: Measured on lfw_dev with 50 people: at one threshold it takes a third of the false names and 0.4 % of the right.
 MARGIN: Final = 0.015
+#: A single sample speaks for its person less surely than the prototype does: what it lacks to 1 counts this many
+#: times. Measured on lfw_dev (facecam eval openset, 20 halves): mean DIR at FPIR 1 % is 0.941 at 1, 0.945 from 1.2
+#: on. Kept small, so that a profile among frontal samples can still be matched by itself.
+SAMPLE_DISCOUNT: Final = 1.2
 
 
 class Matcher:
     """Compares vectors with the people of a gallery.
 
-    A person's similarity is the highest of their samples and of their prototype (the normalised mean
-    of the samples), so that a probe equal to a sample always ranks first.
+    A person's similarity is that to their prototype (the normalised mean of the samples) or, if higher, that to
+    their nearest sample at a discount (`SAMPLE_DISCOUNT`): a probe equal to a sample always ranks first.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Matcher:
         owners = np.concatenate([owner, present])
         order = np.argsort(owners, kind="stable")
         self._rows: NDArray[np.float32] = np.ascontiguousarray(rows[order], np.float32)
+        self._gain = np.where(order < len(vectors), SAMPLE_DISCOUNT, 1.0).astype(np.float32)
         self._people = present
         self._starts = np.searchsorted(owners[order], present)
         extra = offsets or {}
@@ -78,7 +83,8 @@ class Matcher:
         """float32, M x people: cosine similarity of each vector to each person that has samples."""
         if not len(self._people):
             return np.zeros((len(vectors), 0), np.float32)
-        result: NDArray[np.float32] = np.maximum.reduceat(vectors @ self._rows.T, self._starts, axis=1)
+        scores = 1 - (1 - vectors @ self._rows.T) * self._gain
+        result: NDArray[np.float32] = np.maximum.reduceat(scores, self._starts, axis=1)
         return result
 
     def match(self, vectors: NDArray[np.float32]) -> list[Match]:

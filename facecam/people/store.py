@@ -150,8 +150,12 @@ class Store:
                     db.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def atomic(self) -> Iterator[Connection]:
-        """One change: all of it or, after any exception, nothing. It counts in `changes`.
+    def atomic(self, *, counted: bool = True) -> Iterator[Connection]:
+        """One change: all of it or, after any exception, nothing.
+
+        Args:
+            counted: it counts in `changes`; not for what a live run notes by itself every few seconds,
+                which must not make others read the gallery anew.
 
         Raises:
             OutputError: the gallery cannot be written (read-only, disk full).
@@ -166,7 +170,7 @@ class Store:
             before = db.total_changes
             with _transaction(db):
                 yield db
-                if db.total_changes != before:
+                if counted and db.total_changes != before:
                     db.execute("UPDATE meta SET value = value + 1 WHERE key = 'changes'")
 
     def value(self, key: str) -> Any:
@@ -176,7 +180,7 @@ class Store:
         return None if row is None else row[0]
 
     def changes(self) -> int:
-        """A number that differs after every change by any process."""
+        """A number that differs after every counted change by any process."""
         return int(self.value("changes"))
 
     def backup_to(self, path: Path) -> None:

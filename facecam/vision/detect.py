@@ -7,7 +7,7 @@ where faces were can search there, at their scale, for a hundredth of the price 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,6 +29,12 @@ FIRST: Final = 14
 STEP: Final = 1 / math.sqrt(2)
 #: A frame is enlarged at most this often: beyond it pixels are invented, not found.
 MAX_SCALE: Final = 4.0
+#: No level is larger than this, pixels: in a very large picture the smallest face grows with the picture.
+MAX_LEVEL: Final = 12e6
+#: A larger level is looked at in tiles of at most this side that overlap by a window and its reach: the network's
+#: activations take 300 bytes a pixel.
+TILE: Final = 1408
+OVERLAP: Final = 128
 #: A level is worth running while its shorter side has this many pixels.
 SMALLEST_SIDE: Final = 56
 #: Score from which a cell is a face; the detector was trained with a margin around zero.
@@ -73,7 +79,7 @@ class MmodDetector:
         self.model = model
 
     def levels(self, width: int, height: int, min_face: float) -> list[float]:
-        scale = min(MAX_SCALE, WINDOW / min_face)
+        scale = min(MAX_SCALE, WINDOW / min_face, math.sqrt(MAX_LEVEL / (width * height)))
         scales = [scale]
         while min(width, height) * scale * STEP >= SMALLEST_SIDE:
             scale *= STEP
@@ -93,10 +99,11 @@ class MmodDetector:
             level = _resized(source if scale < made else image, size)
             if scale <= 1.0:
                 source, made = level, scale
-            score = self.model.run_batch(to_input([level], self.model.card))[0, 0]
             sx, sy = size[0] / width, size[1] / height
-            for peak in _peaks(score, SCORE):
-                faces.append(_face(peak, sx, sy, 0.0, 0.0))
+            for left, top, tile in _tiles(level):
+                score = self.model.run_batch(to_input([tile], self.model.card))[0, 0]
+                for peak in _peaks(score, SCORE):
+                    faces.append(_face(peak, sx, sy, left / sx, top / sy))
         return merge(faces)
 
     def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
@@ -123,6 +130,23 @@ class MmodDetector:
                     pair.append(_face(peak, scale, scale, left, top))
             found.append(_between(pair))
         return found
+
+
+def _tiles(level: Image) -> Iterator[tuple[int, int, Image]]:
+    """The level itself, or overlapping parts of a large one: (left, top, part)."""
+    height, width = level.shape[:2]
+    for top in _starts(height):
+        for left in _starts(width):
+            yield left, top, level[top : top + TILE, left : left + TILE]
+
+
+def _starts(length: int) -> list[int]:
+    """Where tiles begin along one side, evenly spread, at least `OVERLAP` shared."""
+    if length <= TILE:
+        return [0]
+    count = math.ceil((length - OVERLAP) / (TILE - OVERLAP))
+    step = (length - TILE) / (count - 1)
+    return [round(i * step / STRIDE) * STRIDE for i in range(count - 1)] + [length - TILE]
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:
