@@ -14,9 +14,18 @@ import numpy as np
 import torch
 
 from train import __main__ as command
-from train import evaluate, loop, recipe, report
+from train import augment, checkpoint, data, evaluate, feed, loop, networks, openset, recipe, report
 
 KEYS = ("dir_1", "dir_01", "rank1", "verification", "threshold_1")
+
+
+def judge(network: networks.Network, corpus: data.Corpus, made: recipe.Recipe, memo: dict) -> dict[str, float]:
+    """Figures on the test people; what the lowest stages make of their pictures comes from the memo."""
+    cpu = torch.device("cpu")
+    pictures = augment.Pictures(corpus.test, made.size, "none", made.seed)
+    features = feed.Features(network.lower(made.bottom), network, pictures, made, cpu, 1, memo)
+    vectors = feed.forward_all(network.upper(made.bottom), network, features, made, cpu)
+    return openset.evaluate(vectors.numpy(), corpus.test, seed=made.seed)
 
 
 def main() -> None:
@@ -28,17 +37,22 @@ def main() -> None:
         made = base.with_changes(split=split)
         corpus = evaluate.load_data(crops, made)
         run = out / split
-        if not (run / "report.json").exists():
-            loop.fit(made, corpus, run, device="auto", memo=memo, say=lambda line: print("  ", line, flush=True))
-            report.write(evaluate.load_run(run), corpus, run, torch.device("cpu"), "test")
-        facts = json.loads((run / "report.json").read_text())
-        print(split, report.headline(facts), flush=True)
-        rows.append([[facts[when][key] for key in KEYS] for when in ("before", "after")])
+        if not (run / "figures.json").exists():
+            loop.fit(made, corpus, run, device="cpu", memo=memo, say=lambda line: print("  ", line, flush=True))
+            figures = {
+                "part": "test",
+                "before": judge(networks.build(made, 2), corpus, made, memo),
+                "after": judge(evaluate.load_run(run).network, corpus, made, memo),
+            }
+            checkpoint.write_json(run / "figures.json", figures)
+        figures = json.loads((run / "figures.json").read_text())
+        print(split, report.headline(figures), flush=True)
+        rows.append([[figures[when][key] for key in KEYS] for when in ("before", "after")])
     table = np.array(rows)
     print(f"{'mean of ' + str(len(rows)):18}" + "".join(f"{key:>22}" for key in KEYS))
     change = 100 * (table[:, 1] - table[:, 0])
-    for name, part, scale in (("before", table[:, 0], 1), ("after", table[:, 1], 1), ("change, points", change, 1)):
-        cells = (f"{m * scale:.4f} +- {s * scale:.4f}" for m, s in zip(part.mean(axis=0), part.std(axis=0)))
+    for name, part in (("before", table[:, 0]), ("after", table[:, 1]), ("change, points", change)):
+        cells = (f"{m:.4f} +- {s:.4f}" for m, s in zip(part.mean(axis=0), part.std(axis=0)))
         print(f"{name:18}" + "".join(f"{cell:>22}" for cell in cells))
 
 

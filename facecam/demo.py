@@ -134,18 +134,23 @@ def _paste(frame: NDArray[np.float32], actor: Actor, t: float) -> None:
     frame += cover * (picture * light - frame)
 
 
+def render_demo(folder: Path) -> Path:
+    """Make the folder and render the clip into it; its path."""
+    prepare(LabelOptions(folder))
+    render(folder / "demo.mp4", overwrite=True)
+    return folder / "demo.mp4"
+
+
 def run_demo(
     engine: Engine, folder: Path, progress: Callable[[int, int | None], None]
 ) -> tuple[Labelled, list[tuple[str, float, float]]]:
-    """Render, enrol, label: through the very same path as ``facecam label``, in a gallery of its own.
+    """Enrol and label the rendered clip through the very same path as ``facecam label``, in a gallery of its own.
 
     Returns:
         what labelling said, and who was seen from when to when (name or "unknown", seconds).
     """
     options = LabelOptions(folder, overwrite=True)
-    prepare(options)
     clip = folder / "demo.mp4"
-    render(clip, overwrite=True)
     portrait = package_file(_HOPPER[0], _HOPPER[1])
     gallery_file = folder / "demo-gallery.db"
     for leftover in folder.glob("demo-gallery.db*"):

@@ -299,10 +299,11 @@ class Recogniser:
         """A face that left some seconds ago and is back keeps what was known of it."""
         while self._gone and self._now - self._gone[0][0] > RETURN_SECONDS:
             self._gone.popleft()
-        known = max(self._gone, key=lambda entry: float(entry[1].vector @ vector), default=None)
-        if known is not None and float(known[1].vector @ vector) >= RETURN_SIMILARITY:
-            self._gone.remove(known)
-            old = known[1]
+        likeness = [float(old.vector @ vector) for _, old in self._gone]
+        if likeness and max(likeness) >= RETURN_SIMILARITY:
+            index = likeness.index(max(likeness))
+            old = self._gone[index][1]
+            del self._gone[index]
             evidence.total, evidence.weight = old.total, old.weight
             evidence.best, evidence.count, evidence.decided = old.best, old.count, old.decided
 

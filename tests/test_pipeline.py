@@ -264,7 +264,8 @@ def test_two_tracks_in_one_frame_never_share_a_name() -> None:
 
 
 def test_a_face_that_returns_within_seconds_is_known_at_once() -> None:
-    script = still(50, 30) | still(180, 120, since=60)
+    both = {k: [(50.0, 60.0, 80.0, 80.0), (200.0, 60.0, 80.0, 80.0)] for k in range(30)}
+    script = both | still(180, 120, since=60)  # two leave, so that there is somebody to choose from
     pipeline = recogniser(script)
     known_at = []
     for frame in SyntheticSource(frames(120), fps=30):

@@ -50,6 +50,7 @@ def test_fit_leaves_all_it_promises(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names >= {"best.pt", "last.pt", "metrics.csv", "run.json", "report.html", "report.json", "tensorboard"}
     facts = json.loads((run / "report.json").read_text())
+    assert facts["epochs"] == 2
     assert facts["part"] == "test" and facts["data"]["largest_class"] > facts["data"]["smallest_class"]
 
 

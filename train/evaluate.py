@@ -36,6 +36,8 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
         ModelMissing, ModelInvalid: no checkpoint there, or a damaged one.
     """
     state = checkpoint.load(checkpoint.find(path))
+    if path.is_dir() and (path / "last.pt").is_file():
+        state["history"] = checkpoint.load(path / "last.pt")["history"]  # the best epoch's ends with itself
     recipe = from_dict(state["recipe"])
     # The weights come from the checkpoint: nothing is downloaded or read for the start.
     network = networks.build(replace(recipe, weights="none"), state["outputs"])

@@ -208,8 +208,8 @@ def fit(
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
             if recipe.clip:
-                learning = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-                nn.utils.clip_grad_norm_(learning, recipe.clip)
+                # The network's alone: a margin head's gradients are many times larger and would eat the allowance.
+                nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], recipe.clip)
             scaler.step(optimizer)
             scaler.update()
             if average:

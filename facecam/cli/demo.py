@@ -30,8 +30,10 @@ def demo(output_dir: Path, settings: Settings) -> int:
     Your own gallery is not touched.
     """
     engine = common.open_engine(settings)
-    from facecam.demo import KNOWN, run_demo
+    from facecam.demo import KNOWN, render_demo, run_demo
 
+    click.echo("rendering the clip")
+    render_demo(output_dir)
     with bar("demo") as progress:
         done, rows = run_demo(engine, output_dir, progress)
     click.echo(f"enrolled {KNOWN} from one portrait; the other person in the clip is a stranger")

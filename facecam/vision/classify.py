@@ -42,7 +42,7 @@ class Classifier:
         card = model.card
         if card.kind != "classifier":
             raise ModelInvalid(f"{card.name}: expected a classifier, its card says {card.kind}; see: facecam models")
-        if card.template not in TEMPLATES:
+        if card.template is None or card.template not in TEMPLATES:
             raise ModelInvalid(
                 f"{card.name}: classifies whole pictures, not faces; train on the crops of: facecam crop DIR OUT"
             )
@@ -77,7 +77,8 @@ class Classifier:
         """
         rows = self.probabilities(crops)
         if mirror and len(crops):
-            rows = (rows + self.probabilities([np.ascontiguousarray(c[:, ::-1]) for c in crops])) / 2
+            other = self.probabilities([np.ascontiguousarray(c[:, ::-1]) for c in crops])
+            return answers((rows + other) * np.float32(0.5))
         return answers(rows)
 
 

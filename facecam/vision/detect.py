@@ -29,6 +29,8 @@ FIRST: Final = 14
 STEP: Final = 1 / math.sqrt(2)
 #: A frame is enlarged at most this often: beyond it pixels are invented, not found.
 MAX_SCALE: Final = 4.0
+#: Black border around each level, pixels: without it a face that the frame's edge cuts is out of the network's sight.
+BORDER: Final = 8
 #: No level is larger than this, pixels: in a very large picture the smallest face grows with the picture.
 MAX_LEVEL: Final = 12e6
 #: A larger level is looked at in tiles of at most this side that overlap by a window and its reach: the network's
@@ -100,10 +102,11 @@ class MmodDetector:
             if scale <= 1.0:
                 source, made = level, scale
             sx, sy = size[0] / width, size[1] / height
-            for left, top, tile in _tiles(level):
+            framed = cv2.copyMakeBorder(level, *(BORDER,) * 4, cv2.BORDER_CONSTANT)
+            for left, top, tile in _tiles(np.asarray(framed, np.uint8)):
                 score = self.model.run_batch(to_input([tile], self.model.card))[0, 0]
                 for peak in _peaks(score, SCORE):
-                    faces.append(_face(peak, sx, sy, left / sx, top / sy))
+                    faces.append(_face(peak, sx, sy, (left - BORDER) / sx, (top - BORDER) / sy))
         return merge(faces)
 
     def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:

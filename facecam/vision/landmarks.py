@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facecam.values import Face, Image
 from facecam.zoo.session import Model
@@ -70,7 +71,8 @@ def locate_steadily(finder: _Finder, image: Image, faces: Sequence[Face]) -> lis
             x, y, w, h = face.box
             views = [face.at((x + dx * w, y + dy * h, w * s, h * s)) for dx, dy, s in STEADYING]
             seen = finder.locate(image, views)
-            mean = np.mean([view.landmarks for view in seen], axis=0, dtype=np.float64)
-            face = replace(face, landmarks=mean.astype(np.float32), scheme=seen[0].scheme)
+            points = np.stack([np.asarray(view.landmarks, np.float64) for view in seen])
+            mean: NDArray[np.float32] = points.mean(axis=0).astype(np.float32)
+            face = replace(face, landmarks=mean, scheme=seen[0].scheme)
         located.append(face)
     return located

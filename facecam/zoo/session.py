@@ -50,12 +50,16 @@ def runtime() -> Any:
     Raises:
         DependencyMissing: it cannot be imported.
     """
+    # It sends usage data of its own accord; nothing leaves this machine unasked. Read at its import.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:
         raise DependencyMissing(
             f"ONNX Runtime cannot be loaded ({error}); run: pip install onnxruntime-gpu (onnxruntime on macOS or ARM)"
         ) from error
+    if hasattr(onnxruntime, "disable_telemetry_events"):  # the switch of Windows builds
+        onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(4)  # fallback messages would go to stderr; we say it ourselves
     return onnxruntime
 
