@@ -46,6 +46,8 @@ EMBED_SURE: Final = 45
 #: agree by 0.9 and more, two people by 0.8); this many doubts that agree with each other are another person.
 DOUBT: Final = 0.86
 DOUBTS: Final = 2
+#: A view more turned than this (quality's frontal part) casts no doubt: it resembles nobody.
+DOUBT_FRONTAL: Final = 0.55
 #: A face that comes back within this time, and this alike, goes on with the evidence of the track that it left.
 RETURN_SECONDS: Final = 5.0
 RETURN_SIMILARITY: Final = 0.945
@@ -70,6 +72,7 @@ class Evidence:
         total: float64, D; weight: sum of the weights; count: number of vectors.
         best: highest quality so far; next_frame: index from which another embedding is worth it.
         match: the answer so far; decided: whether it may be shown.
+        views: the latest vectors, float32, D each.
         doubts: vectors with their qualities that do not look like the rest.
     """
 
@@ -80,6 +83,7 @@ class Evidence:
     next_frame: int = 0
     match: Match = NOBODY
     decided: bool = False
+    views: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=32))
     doubts: list[tuple[NDArray[np.float32], float]] = field(default_factory=list)
 
     def add(self, vector: NDArray[np.float32], quality: float) -> None:
@@ -89,6 +93,7 @@ class Evidence:
         self.weight += weight
         self.best = max(self.best, quality)
         self.count += 1
+        self.views.append(vector)
 
     @property
     def vector(self) -> NDArray[np.float32]:
@@ -284,6 +289,9 @@ class Recogniser:
     def _learn(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality, index: int) -> bool:
         """Take a vector; False when the doubts have come to outweigh: this is somebody else."""
         if evidence.count and float(evidence.vector @ vector) < DOUBT:
+            if quality.frontal < DOUBT_FRONTAL:
+                evidence.next_frame = index + EMBED_UNSURE[-1]  # a head that turned away says neither yes nor no
+                return True
             evidence.doubts.append((vector, quality.overall))
             evidence.next_frame = index + 1
             recent = [v for v, _ in evidence.doubts[-DOUBTS:]]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
+
 from facecam.geometry import between
 from facecam.pipeline import Recogniser
 from facecam.values import NOBODY, Box, Frame, Match
@@ -32,10 +34,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class TrackResult:
-    """The final word on a track."""
+    """The final word on a track.
+
+    Attributes:
+        match: who it is; its similarity is that of the track's mean vector.
+        believed: False for what proved to be no face.
+        mean, highest: of the similarities of the single views to the candidate; None without one.
+    """
 
     match: Match
     believed: bool
+    mean: float | None = None
+    highest: float | None = None
 
 
 class Analysis:
@@ -108,7 +118,11 @@ class Analysis:
         match = NOBODY
         if evidence is not None and evidence.count and (evidence.decided or evidence.best >= LATE_QUALITY):
             match = evidence.match
-        self.results[track.id] = TrackResult(match, track.confirmed)
+        mean = highest = None
+        if evidence is not None and match.candidate is not None:
+            views = self.recogniser.matcher.similarity_to(match.candidate, np.stack(evidence.views))
+            mean, highest = float(views.mean()), float(views.max())
+        self.results[track.id] = TrackResult(match, track.confirmed, mean, highest)
 
     def _ready(self) -> Iterator[Record]:
         oldest = min((index for index, _ in self._hits.values()), default=None)

@@ -106,10 +106,10 @@ class Timeline:
             self._spans[track].end = self._time + step
         rows = []
         for track, span in sorted(self._spans.items(), key=lambda item: (item[1].start, item[0])):
-            match = results[track].match
+            result = results[track]
             rows.append(
                 Interval(
-                    source, match.name, span.start, span.end, span.frames, match.similarity, match.similarity, track
+                    source, result.match.name, span.start, span.end, span.frames, result.mean, result.highest, track
                 )
             )
         return rows

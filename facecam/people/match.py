@@ -79,6 +79,11 @@ class Matcher:
     def __len__(self) -> int:
         return len(self._people)
 
+    def similarity_to(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32, M: cosine similarity of each vector to one person by name."""
+        column = [self.names[person] for person in self._people].index(name)
+        return self.similarities(vectors)[:, column]
+
     def similarities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32, M x people: cosine similarity of each vector to each person that has samples."""
         if not len(self._people):
