@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecam.people.match import Matcher
+from facecam.people.match import SAMPLE_DISCOUNT, Matcher
 from facecam.values import NOBODY
 
 DIM = 16
@@ -57,6 +57,17 @@ def test_adding_a_person_never_lowers_anothers_similarity(case: tuple[int, int, 
     more = np.concatenate([vectors, unit(np.random.default_rng(4), 2)])
     after = Matcher([*names, "New"], np.append(owner, [len(names)] * 2).astype(np.int32), more, threshold=0.3)
     np.testing.assert_allclose(after.similarities(probes)[:, : len(names)], before, atol=1e-6)
+
+
+def test_a_single_sample_counts_at_a_discount_against_the_prototype() -> None:
+    vectors = np.eye(2, DIM, dtype=np.float32)  # two very different samples of one person
+    probe = vectors[:1] * 0.95 + np.eye(1, DIM, k=5, dtype=np.float32) * np.sqrt(1 - 0.95**2, dtype=np.float32)
+    matcher = Matcher(["A"], np.array([0, 0], np.int32), vectors, threshold=0.5)
+    # The prototype is 0.95 / sqrt(2) away; the sample's 0.95 lacks 0.05, which counts 1.2 times.
+    assert matcher.similarities(probe)[0, 0] == pytest.approx(1 - 0.05 * SAMPLE_DISCOUNT, abs=1e-5)
+    assert matcher.similarities(vectors)[:, 0] == pytest.approx([1, 1], abs=1e-6)
+    middle = vectors.mean(axis=0, keepdims=True) * np.sqrt(2, dtype=np.float32)
+    assert matcher.similarities(middle)[0, 0] == pytest.approx(1, abs=1e-6)
 
 
 def test_below_the_threshold_is_unknown_with_its_candidate_kept() -> None:

@@ -449,11 +449,11 @@ def test_a_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 NEXT = Migration(
-    "0002_nickname",
+    "0098_nickname",
     ("ALTER TABLE person ADD COLUMN nickname TEXT", "UPDATE person SET nickname = upper(name)"),
 )
 REBUILD = Migration(
-    "0003_rebuild",
+    "0099_rebuild",
     (
         "CREATE TABLE person_new (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created TEXT NOT NULL,"
         " updated TEXT NOT NULL, nickname TEXT)",
@@ -478,7 +478,7 @@ def test_an_old_gallery_is_copied_and_migrated(path: Path) -> None:
         assert opened.changes() > version
         assert state(Gallery(opened)) == before
     copies = files.backups(path)
-    assert [copy.name for copy in copies] == ["gallery.db.before-0002_nickname"]
+    assert [copy.name for copy in copies] == ["gallery.db.before-0098_nickname"]
     assert mode(copies[0]) == 0o600
     with Gallery.open(copies[0]) as old:
         assert state(old) == before
@@ -496,7 +496,7 @@ def test_a_new_gallery_gets_all_migrations_without_a_copy(path: Path) -> None:
 def test_a_gallery_of_a_newer_facecam(path: Path) -> None:
     Store.open(path, migrations=(*MIGRATIONS, NEXT)).close()
     data = path.read_bytes()
-    with pytest.raises(GalleryError, match=r"newer facecam .*0002_nickname.*update facecam") as error:
+    with pytest.raises(GalleryError, match=r"newer facecam .*0098_nickname.*update facecam") as error:
         Gallery.open(path)
     assert not isinstance(error.value, GalleryDamaged)
     assert path.read_bytes() == data

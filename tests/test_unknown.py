@@ -483,6 +483,16 @@ def test_merging_makes_one_of_those_who_look_alike(gallery: Gallery) -> None:
     assert strangers.everyone(gallery)[0].also == (2, 3)
 
 
+def test_old_numbers_follow_through_several_mergings(gallery: Gallery) -> None:
+    book = UnknownBook(gallery, SPACE, 1.0)
+    for person, look in ((1, 0), (2, 0), (2, 1)):
+        book.identify(view(person, look), 1.0)
+    assert strangers.merge(gallery, SPACE, 0.8) == [strangers.Merging(2, (3,))]
+    assert strangers.merge(gallery, SPACE, -1.0) == [strangers.Merging(1, (2,))]
+    assert [strangers.resolve(gallery, n) for n in (1, 2, 3)] == [1, 1, 1]
+    assert strangers.forget(gallery, [3]).numbers == (1,) and strangers.everyone(gallery) == []
+
+
 def test_an_unknown_person_gets_a_name(gallery: Gallery) -> None:
     split_stranger(gallery)
     strangers.merge(gallery, SPACE, 0.8)
@@ -529,6 +539,33 @@ def test_forgetting_leaves_nothing_in_the_files(path: Path) -> None:
         assert len(strangers.forget(opened, None).numbers) == 27 and strangers.forget(opened, None).numbers == ()
         assert traces(path.parent, [s for three in secrets for s in three]) == []
         assert [p.name for p in opened.people()] == ["Ada"]
+
+
+def test_forgetting_that_was_killed_before_erasing_is_finished_at_the_next_opening(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Gallery.open(path) as opened:
+        strangers.remember(opened, True)
+        opened.add("Ada", [sample(1)])
+        opened.reject("Ada", [sample(2)])
+        UnknownBook(opened, SPACE, 0.8).identify(view(3, 0), 1.0)
+
+        def killed(self: Store) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Store, "erase", killed)
+        for change in (lambda: strangers.forget(opened, [1]), lambda: opened.unreject("Ada", [digest(2)])):
+            with pytest.raises(KeyboardInterrupt):
+                change()
+            assert opened.store.value("erase") == 1
+            with opened.store.atomic() as db:
+                db.execute("DELETE FROM meta WHERE key = 'erase'")
+        with opened.store.atomic() as db:
+            db.execute("INSERT INTO meta VALUES ('erase', 1)")
+    monkeypatch.undo()
+    with Gallery.open(path) as again:
+        assert again.store.value("erase") is None
+    assert traces(path.parent, [view(3, 0).tobytes(), vector(2).tobytes()]) == []
 
 
 def test_forgetting_one_forgets_the_numbers_that_lead_there(gallery: Gallery) -> None:

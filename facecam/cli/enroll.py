@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--largest", is_flag=True, help="Of several faces in a photo, take the largest.")
 @click.option("--no-keep-crops", is_flag=True, help="Keep vectors only; another model will need new photos.")
-@setting_options("min_face", "device", "pack", "threads")
+@setting_options("device", "pack", "threads")
 def enroll(
     paths: tuple[Path, ...],
     name: str | None,

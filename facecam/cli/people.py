@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facecam.cli import people_unknown
+from facecam.cli import people_faults, people_unknown
 from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json, table
 from facecam.people.names import escaped
 
@@ -236,5 +236,5 @@ def import_(ctx: click.Context, file: Path, on_conflict: str, as_json: bool) -> 
             )
 
 
-for _command in people_unknown.COMMANDS:
+for _command in (*people_faults.COMMANDS, *people_unknown.COMMANDS):
     people.add_command(_command)

@@ -62,7 +62,8 @@ def best_threshold(scores: Scores, truth: Truth) -> float:
     best = ends[np.nonzero(gain == gain.max())[0]]
     # A threshold lies between the last score accepted and the first refused.
     below = np.where(best + 1 < len(ordered), ordered[np.minimum(best + 1, len(ordered) - 1)], ordered[best] - 1e-3)
-    return float(np.median((ordered[best] + below) / 2))
+    middle = (len(best) - 1) // 2  # one of them, not a mean of two: between two of them may lie worse ones
+    return float((ordered[best[middle]] + below[middle]) / 2)
 
 
 @dataclass(frozen=True, slots=True)

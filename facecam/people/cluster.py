@@ -54,10 +54,9 @@ def clusters(totals: NDArray[np.floating], weights: NDArray[np.floating], thresh
         row[[not m for m in members]] = -np.inf
         similar[a], similar[:, a] = row, row
         similar[b], similar[:, b] = -np.inf, -np.inf
+        # Nobody is nearer to the joined cluster than to the nearer of its two parts, so all others stay as they are.
         stale = (nearest == a) | (nearest == b)
         stale[[a, b]] = True
         nearest[stale] = similar[stale].argmax(axis=1)
         best[stale] = similar[stale, nearest[stale]]
-        closer = row > best
-        nearest[closer], best[closer] = a, row[closer]
     return sorted(sorted(group) for group in members if group)
