@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from facecam.errors import ModelInvalid
 from facecam.people.calibrate import CEILING, Calibration, ImpostorCurve, threshold_for
 from facecam.people.gallery import Gallery
 from facecam.people.match import Matcher
+from facecam.people.unknown import UnknownBook
 from facecam.pipeline import LandmarkFinder, Recogniser
 from facecam.settings import Settings, home
 from facecam.values import Face, Image
@@ -87,7 +88,16 @@ class Engine:
             templates.vectors,
             threshold=self.threshold_for([int(c) for c in counts if c], calibration),
             offsets=calibration.offsets if calibration is not None and self.settings.threshold is None else None,
+            negatives=gallery.negatives(self.embedder.space).indexed(templates.names),
         )
+
+    def book(self, gallery: Gallery | None, note: Callable[[str], None]) -> UnknownBook:
+        """The book of unknown people for one command; the gallery stays open as long as it is used.
+
+        Args:
+            note: told, in a line, when unknown people can no longer be written.
+        """
+        return UnknownBook(gallery, self.embedder.space, self.threshold, note=note)
 
 
 def nobody(dim: int, threshold: float) -> Matcher:

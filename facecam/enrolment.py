@@ -18,6 +18,7 @@ from facecam.values import Face, Frame, Image, Sample, Template
 from facecam.video.photos import IMAGE_SUFFIXES, read_photo
 from facecam.video.sources import FileSource
 from facecam.vision.align import align, context_crop
+from facecam.vision.landmarks import locate_steadily
 
 #: Two faces in a photo are one clear face and a bystander when they differ this much in size.
 DOMINANT: Final = 1.6
@@ -107,7 +108,7 @@ class Enroller:
         face, problem = self._choose(image, source, least)
         if face is None:
             return problem
-        face = self.engine.landmarker.locate(image, [face])[0]
+        face = locate_steadily(self.engine.landmarker, image, [face])[0]
         crop = align(image, face, self.engine.embedder.template)
         quality = measure(crop, face)
         if quality.pixels < MIN_SIZE:

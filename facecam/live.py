@@ -17,6 +17,8 @@ import numpy as np
 from facecam.errors import FacecamError, OutputError
 from facecam.geometry import coasted
 from facecam.people.match import Matcher
+from facecam.people.quality import STRANGER_QUALITY
+from facecam.people.unknown import UnknownBook
 from facecam.pipeline import CutTest, Recogniser
 from facecam.values import Box, Face, Frame, Image, Sighting, SourceInfo
 from facecam.video.base import FrameSource
@@ -71,8 +73,18 @@ class Worker(threading.Thread):
     An exception ends it and is raised again by `close` or the next `give`.
     """
 
-    def __init__(self, recogniser: Recogniser, reload: Callable[[], Matcher | None]) -> None:
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        reload: Callable[[], Matcher | None],
+        book: UnknownBook | None = None,
+        source: str = "",
+    ) -> None:
         super().__init__(name="recognition", daemon=True)
+        self._book = book
+        self._source = source
+        self._numbers: dict[int, int] = {}
+        recogniser.portraits = book is not None and book.remembers
         self.snapshot = Snapshot(0.0, ())
         self.latency = 0.0
         self._recogniser = recogniser
@@ -116,7 +128,7 @@ class Worker(threading.Thread):
                 with self._wake:
                     self._wake.wait_for(lambda: self._frame is not None or self._ending)
                     if self._ending or self._frame is None:
-                        return
+                        break
                     (frame, given), self._frame, self._idle = self._frame, None, False
                     cut, self._cut = self._cut, False
                 self._recognise(frame, cut)
@@ -124,6 +136,8 @@ class Worker(threading.Thread):
                 with self._wake:
                     self._idle = True
                     self._wake.notify_all()
+            if self._book is not None:
+                self._book.settle_all()
         except BaseException as error:  # handed to the thread that gives frames
             self._error = error
             with self._wake:
@@ -135,13 +149,33 @@ class Worker(threading.Thread):
             matcher = self._reload()
             if matcher is not None:
                 self._recogniser.restart(matcher)
+                if self._book is not None:
+                    self._book.refresh()
         step = self._recogniser.step(frame, cut)
         for track in step.ended:
             self._recogniser.forget(track.id)
+            if self._book is not None:
+                self._numbers.pop(track.id, None)
+                self._book.settle(track.id, self._source)
         speeds = {track.id: track.speed for track in self._recogniser.tracker.tracks}
-        self.snapshot = Snapshot(
-            frame.time, tuple((s, speeds[s.track]) for s in self._recogniser.sightings(frame.time))
-        )
+        seen = [self._numbered(sighting, frame.time) for sighting in self._recogniser.sightings(frame.time)]
+        self.snapshot = Snapshot(frame.time, tuple((s, speeds[s.track]) for s in seen))
+
+    def _numbered(self, sighting: Sighting, now: float) -> Sighting:
+        """An unknown face with its number from the book, once it was seen well enough."""
+        evidence = self._recogniser.evidence.get(sighting.track)
+        if self._book is None or evidence is None or not sighting.decided:
+            return sighting
+        if sighting.match.name is not None:
+            if self._numbers.pop(sighting.track, None) is not None:
+                self._book.retract(sighting.track, self._source)
+            return sighting
+        if evidence.best >= STRANGER_QUALITY:
+            span = (evidence.since if evidence.since is not None else now, now)
+            self._numbers[sighting.track] = self._book.identify(
+                evidence.vector, evidence.weight, span, evidence.portrait, source=self._source, track=sighting.track
+            )
+        return replace(sighting, unknown=self._numbers.get(sighting.track))
 
 
 @dataclass(slots=True)
@@ -150,6 +184,7 @@ class _Presence:
     last: float
     track: int
     best: float
+    unknown: int | None = None
 
 
 class Attendance:
@@ -166,13 +201,15 @@ class Attendance:
             if not sighting.decided:
                 continue
             name = sighting.match.name
-            key = (name, 0 if name is not None else sighting.track)
+            # A stranger with a number is one person however many tracks; without one, each track is somebody.
+            key = (name, 0 if name is not None else -(sighting.unknown or 0) or sighting.track)
             similarity = sighting.match.similarity or 0.0
             if key not in self._present:
                 # A track whose answer turned: what it was called before leaves at once.
                 for other in [k for k, p in self._present.items() if p.track == sighting.track and k != key]:
                     self._leave(other, moment)
                 self._present[key] = _Presence(moment, moment, sighting.track, similarity)
+                self._present[key].unknown = sighting.unknown
                 self._say("appear", key, moment, {"similarity": _rounded(sighting.match.similarity)})
             presence = self._present[key]
             presence.last, presence.track = moment, sighting.track
@@ -186,19 +223,23 @@ class Attendance:
             self._leave(key, max(self._present[key].last, min(moment, self._present[key].last + GONE_AFTER)))
 
     def _leave(self, key: tuple[str | None, int], moment: float) -> None:
-        presence = self._present.pop(key)
-        self._say(
-            "leave", key, moment,
-            {"duration": round(moment - presence.since, 3), "similarity": round(presence.best, 4)},
-            presence.track,
-        )  # fmt: skip
+        presence = self._present[key]
+        more = {"duration": round(moment - presence.since, 3), "similarity": round(presence.best, 4)}
+        self._say("leave", key, moment, more)
+        del self._present[key]
 
-    def _say(
-        self, kind: str, key: tuple[str | None, int], moment: float, more: dict[str, Any], track: int | None = None
-    ) -> None:
-        wall = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = {"type": kind, "time": round(moment, 3), "wall": wall, "source": self._source, "name": key[0]}
-        self._emit(event | {"track": track if track is not None else self._present[key].track} | more)
+    def _say(self, kind: str, key: tuple[str | None, int], moment: float, more: dict[str, Any]) -> None:
+        presence = self._present[key]
+        event = {
+            "type": kind,
+            "time": round(moment, 3),
+            "wall": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "source": self._source,
+            "name": key[0],
+            "unknown": presence.unknown,
+            "track": presence.track,
+        }
+        self._emit(event | more)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -239,6 +280,7 @@ class LiveView:
         screen: Screen | None = None,
         emit: Callable[[dict[str, Any]], None] | None = None,
         reload: Callable[[], Matcher | None] = lambda: None,
+        book: UnknownBook | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._source = source
@@ -246,6 +288,7 @@ class LiveView:
         self._options = options
         self._screen = screen
         self._reload = reload
+        self._book = book
         self._note = note
         self._sink: VideoSink | None = None
         self._help = False
@@ -260,7 +303,7 @@ class LiveView:
             SourceError: the source stopped for good. Whatever ended recognition is raised here, too.
         """
         info = self._source.info
-        worker = Worker(self._recogniser, self._reload)
+        worker = Worker(self._recogniser, self._reload, self._book, info.name)
         worker.start()
         start = time.monotonic()
         moment = info.start_time

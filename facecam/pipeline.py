@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from facecam.geometry import iou
 from facecam.people.match import Matcher, one_each
 from facecam.people.quality import Quality, measure
+from facecam.people.records import Portrait
 from facecam.settings import Settings, min_face_pixels
 from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
 from facecam.vision.align import align
 from facecam.vision.detect import Detector
 from facecam.vision.embed import Embedder
+from facecam.vision.portrait import portrait
 from facecam.vision.track import Track, Tracker
 
 #: Two thumbnails belong to different shots when they differ by this much in the mean (0 to 255) and hardly
@@ -72,7 +74,8 @@ class Evidence:
         total: float64, D; weight: sum of the weights; count: number of vectors.
         best: highest quality so far; next_frame: index from which another embedding is worth it.
         match: the answer so far; decided: whether it may be shown.
-        views: the latest vectors, float32, D each.
+        views: the latest vectors, float32, D each. portrait: the best picture, where strangers are remembered.
+        since: time of the first vector, seconds.
         doubts: vectors with their qualities that do not look like the rest.
     """
 
@@ -83,6 +86,8 @@ class Evidence:
     next_frame: int = 0
     match: Match = NOBODY
     decided: bool = False
+    portrait: Portrait | None = None
+    since: float | None = None
     views: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=32))
     doubts: list[tuple[NDArray[np.float32], float]] = field(default_factory=list)
 
@@ -165,7 +170,7 @@ class Recogniser:
 
     Attributes:
         tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
-        timing: where the time went.
+        timing: where the time went. portraits: whether to keep each track's best picture.
     """
 
     def __init__(
@@ -185,6 +190,7 @@ class Recogniser:
         self.evidence: dict[int, Evidence] = {}
         self.timing = Timing()
         self.detect_every = settings.detect_every
+        self.portraits = False
         self._cuts = CutTest()
         self._size = (0, 0)
         self._levels: list[tuple[float, int]] = []
@@ -267,6 +273,10 @@ class Recogniser:
         with self.timing.stage("embed"):
             vectors = self.embedder.embed(crops)
             self.timing.embeddings += len(crops)
+        if self.portraits:
+            for track, face, quality in zip(tracks, faces, qualities):
+                if quality.overall > self.evidence[track.id].best:
+                    self.evidence[track.id].portrait = portrait(frame.image, face, quality.overall)
         with self.timing.stage("match"):
             turned = [
                 track
@@ -298,6 +308,7 @@ class Recogniser:
             return len(recent) < DOUBTS or any(float(recent[0] @ v) < DOUBT for v in recent[1:])
         evidence.doubts.clear()
         if not evidence.count:
+            evidence.since = self._now
             self._remember(evidence, vector)
         evidence.add(vector, quality.overall)
         self._judge(evidence, index)

@@ -185,12 +185,14 @@ class Sighting:
         face: where it is.
         match: who it is.
         decided: False while the evidence does not yet suffice for an answer.
+        unknown: number of an unknown person ("Unknown 12"), where one was given.
     """
 
     track: int
     face: Face
     match: Match = NOBODY
     decided: bool = False
+    unknown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

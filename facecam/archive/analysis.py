@@ -10,7 +10,9 @@ from typing import Final
 import numpy as np
 
 from facecam.geometry import between
-from facecam.pipeline import Recogniser
+from facecam.people.quality import STRANGER_QUALITY
+from facecam.people.unknown import UnknownBook
+from facecam.pipeline import Evidence, Recogniser
 from facecam.values import NOBODY, Box, Frame, Match
 from facecam.vision.track import Track
 
@@ -40,12 +42,14 @@ class TrackResult:
         match: who it is; its similarity is that of the track's mean vector.
         believed: False for what proved to be no face.
         mean, highest: of the similarities of the single views to the candidate; None without one.
+        unknown: number of an unknown person; None for a named one and where too little was seen.
     """
 
     match: Match
     believed: bool
     mean: float | None = None
     highest: float | None = None
+    unknown: int | None = None
 
 
 class Analysis:
@@ -58,8 +62,18 @@ class Analysis:
         results: track id -> answer, complete when `records` is exhausted.
     """
 
-    def __init__(self, recogniser: Recogniser) -> None:
+    def __init__(self, recogniser: Recogniser, book: UnknownBook | None = None, source: str = "") -> None:
+        """Start.
+
+        Args:
+            book: numbers the unknown people; without one they stay without numbers.
+            source: name of the file, for the book.
+        """
         self.recogniser = recogniser
+        self._book = book
+        self._source = source
+        self._strangers: list[tuple[float, int, float, Evidence]] = []
+        recogniser.portraits = book is not None and book.remembers
         self.results: dict[int, TrackResult] = {}
         self._pending: deque[Record] = deque()
         self._hits: dict[int, tuple[int, Box]] = {}
@@ -91,6 +105,18 @@ class Analysis:
             if name is not None and self.results[second].match.name == name:
                 loser = self.results[second]
                 self.results[second] = replace(loser, match=replace(loser.match, name=None))
+        self._number()
+
+    def _number(self) -> None:
+        """Give the unknown people their numbers, in order of appearance."""
+        for since, track, until, evidence in sorted(self._strangers, key=lambda entry: entry[:2]):
+            result = self.results[track]
+            if self._book is not None and result.believed and result.match.name is None:
+                number = self._book.identify(
+                    evidence.vector, evidence.weight, (since, until), evidence.portrait, source=self._source
+                )
+                self.results[track] = replace(result, unknown=number)
+        self._strangers.clear()
 
     def _similarity(self, track: int) -> float:
         result = self.results[track]
@@ -123,6 +149,9 @@ class Analysis:
             views = self.recogniser.matcher.similarity_to(match.candidate, np.stack(evidence.views))
             mean, highest = float(views.mean()), float(views.max())
         self.results[track.id] = TrackResult(match, track.confirmed, mean, highest)
+        if self._book is not None and evidence is not None and evidence.count and evidence.best >= STRANGER_QUALITY:
+            since = evidence.since if evidence.since is not None else track.last_time
+            self._strangers.append((since, track.id, track.last_time, evidence))
 
     def _ready(self) -> Iterator[Record]:
         oldest = min((index for index, _ in self._hits.values()), default=None)

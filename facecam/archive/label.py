@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,15 +17,18 @@ from facecam.archive.inputs import Item
 from facecam.engine import Engine
 from facecam.errors import FacecamError, OutputError
 from facecam.people.match import Matcher, one_each
-from facecam.people.quality import measure
+from facecam.people.quality import STRANGER_QUALITY, measure
+from facecam.people.unknown import UnknownBook
 from facecam.settings import min_face_pixels
-from facecam.values import Face, Frame, Match, Sighting
+from facecam.values import Face, Frame, Image, Match, Sighting
 from facecam.video.atomic import atomic_text, output_error
 from facecam.video.overlay import draw
 from facecam.video.photos import read_photo, write_photo
 from facecam.video.sinks import VideoSink
 from facecam.video.sources import FileSource
 from facecam.vision.align import align
+from facecam.vision.landmarks import locate_steadily
+from facecam.vision.portrait import portrait
 
 #: Called with (frames done, frames in all or None).
 Progress = Callable[[int, int | None], None]
@@ -85,7 +88,14 @@ def _free(paths: Iterable[Path], options: LabelOptions) -> None:
 # --- videos ----------------------------------------------------------------------------------------------
 
 
-def label_video(item: Item, engine: Engine, matcher: Matcher, options: LabelOptions, progress: Progress) -> Labelled:
+def label_video(
+    item: Item,
+    engine: Engine,
+    matcher: Matcher,
+    options: LabelOptions,
+    progress: Progress,
+    book: UnknownBook | None = None,
+) -> Labelled:
     """Label one video file.
 
     Pass one finds out who each track is; pass two, if pictures are wanted, draws the names from each
@@ -107,7 +117,7 @@ def label_video(item: Item, engine: Engine, matcher: Matcher, options: LabelOpti
         info = source.info
         passes = 2 if video else 1
         total = info.frames * passes if info.frames else None
-        analysis = Analysis(engine.recogniser(matcher))
+        analysis = Analysis(engine.recogniser(matcher), book, str(item.path))
         for record in analysis.records(source):
             _spool_write(spool, record)
             done.frames += 1
@@ -193,7 +203,12 @@ def _spool_read(spool: IO[str]) -> Iterator[Record]:
 
 
 def label_photos(
-    items: Sequence[Item], engine: Engine, matcher: Matcher, options: LabelOptions, progress: Progress
+    items: Sequence[Item],
+    engine: Engine,
+    matcher: Matcher,
+    options: LabelOptions,
+    progress: Progress,
+    book: UnknownBook | None = None,
 ) -> tuple[list[Labelled], list[str]]:
     """Label photos: copies with names, and one photos.sightings.jsonl and photos.csv for all of them.
 
@@ -213,7 +228,7 @@ def label_photos(
         start = time.perf_counter()
         for number, item in enumerate(items, 1):
             try:
-                result, line = _label_photo(item, engine, matcher, options)
+                result, line = _label_photo(item, engine, matcher, options, book)
             except FacecamError as error:
                 problems.append(str(error))
             else:
@@ -226,24 +241,46 @@ def label_photos(
     return done, problems
 
 
-def find_people(image: Any, engine: Engine, matcher: Matcher) -> list[tuple[Face, Match]]:
-    """All faces of a single picture with their matches, left to right.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A face of a single picture and who it is."""
+
+    face: Face
+    match: Match
+    unknown: int | None = None
+
+
+def find_people(
+    image: Image, engine: Engine, matcher: Matcher, book: UnknownBook | None = None, source: str = ""
+) -> list[Found]:
+    """All faces of a single picture, left to right.
 
     Args:
         image: BGR uint8, H x W x 3.
+        book: numbers the unknown people. source: name of the picture, for the book.
     """
     faces = engine.detector.detect(image, min_face_pixels(engine.settings.min_face, image.shape[0]))
     if not faces:
         return []
-    faces = engine.landmarker.locate(image, faces)
+    faces = locate_steadily(engine.landmarker, image, faces)
     crops = [align(image, face, engine.embedder.template) for face in faces]
-    matches = matcher.match(engine.embedder.embed(crops, mirror=True))
+    vectors = engine.embedder.embed(crops, mirror=True)
+    qualities = [measure(crop, face).overall for crop, face in zip(crops, faces)]
     # A still gives one chance only: a crop that shows too little is not named.
-    judged = [
-        m if measure(crop, face).overall >= STILL_QUALITY else Match(None, m.similarity, m.runner_up, m.candidate)
-        for crop, face, m in zip(crops, faces, matches)
-    ]
-    return sorted(zip(faces, one_each(judged)), key=lambda pair: pair[0].box[0])
+    matches = one_each(
+        [
+            match if quality >= STILL_QUALITY else replace(match, name=None)
+            for match, quality in zip(matcher.match(vectors), qualities)
+        ]
+    )
+    found = []
+    for face, match, vector, quality in zip(faces, matches, vectors, qualities):
+        unknown = None
+        if book is not None and match.name is None and quality >= STRANGER_QUALITY:
+            picture = portrait(image, face, quality) if book.remembers else None
+            unknown = book.identify(vector, quality**2, (0.0, 1.0), picture, source=source)
+        found.append(Found(face, match, unknown))
+    return sorted(found, key=lambda entry: entry.face.box[0])
 
 
 #: Below this quality (people.quality) a face in a photo stays unknown.
@@ -251,7 +288,7 @@ STILL_QUALITY = 0.3
 
 
 def _label_photo(
-    item: Item, engine: Engine, matcher: Matcher, options: LabelOptions
+    item: Item, engine: Engine, matcher: Matcher, options: LabelOptions, book: UnknownBook | None
 ) -> tuple[Labelled, dict[str, Any]]:
     start = time.perf_counter()
     suffix = ".png" if item.path.suffix.lower() == ".png" else ".jpg"
@@ -260,22 +297,22 @@ def _label_photo(
         _free([target], options)
     image = read_photo(item.path)
     height, width = image.shape[:2]
-    found = find_people(image, engine, matcher)
+    found = find_people(image, engine, matcher, book, str(item.path))
     line = {
         "type": "photo",
         "source": str(item.path),
         "width": width,
         "height": height,
-        "faces": [report.face_fields(face.box, face.score, match, width, height) for face, match in found],
+        "faces": [report.face_fields(f.face.box, f.face.score, f.match, f.unknown, width, height) for f in found],
     }
     result = Labelled(item.path, frames=1)
-    for _, match in found:
-        if match.name is None:
+    for entry in found:
+        if entry.match.name is None:
             result.unknown += 1
         else:
-            result.people[match.name] = result.people.get(match.name, 0) + 1
+            result.people[entry.match.name] = result.people.get(entry.match.name, 0) + 1
     if target is not None:
-        draw(image, [Sighting(i, face, match, True) for i, (face, match) in enumerate(found, 1)])
+        draw(image, [Sighting(i, entry.face, entry.match, True) for i, entry in enumerate(found, 1)])
         write_photo(target, image, overwrite=options.overwrite)
         result.outputs.append(target)
     result.seconds = time.perf_counter() - start

@@ -40,7 +40,7 @@ def header(source: str, info: SourceInfo | None, engine: Engine, threshold: floa
     return line | {"models": engine.models, "threshold": threshold, "device": engine.device.name}
 
 
-def face_fields(box: Box, score: float, match: Match, width: int, height: int) -> dict[str, Any]:
+def face_fields(box: Box, score: float, match: Match, unknown: int | None, width: int, height: int) -> dict[str, Any]:
     """A face as it stands in the outputs: its box cut to the picture, numbers rounded to what they mean."""
     x0, y0 = max(0.0, box[0]), max(0.0, box[1])
     x1, y1 = min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3])
@@ -51,6 +51,7 @@ def face_fields(box: Box, score: float, match: Match, width: int, height: int) -
         "box": [round(v, 1) for v in (x0, y0, max(0.0, x1 - x0), max(0.0, y1 - y0))],
         "score": round(score, 3),
         "name": match.name,
+        "unknown": unknown,
         "similarity": _rounded(match.similarity, 4),
         "runner_up": runner_up,
     }
@@ -174,7 +175,9 @@ def frame_line(record: Record, start: float, info: SourceInfo, results: Mapping[
     for track, box, score in record.faces:
         result = results[track]
         if result.believed:
-            faces.append({"track": track, **face_fields(box, score, result.match, info.width, info.height)})
+            faces.append(
+                {"track": track, **face_fields(box, score, result.match, result.unknown, info.width, info.height)}
+            )
     return {"type": "frame", "frame": record.index, "time": round(record.time - start, 4), "faces": faces}
 
 

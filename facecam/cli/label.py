@@ -49,8 +49,7 @@ def label(inputs: tuple[str, ...], output_dir: Path, no_video: bool, overwrite: 
     engine = common.open_engine(settings)
     gallery = common.open_gallery()
     matcher = common.open_matcher(engine, gallery)
-    if gallery is not None:
-        gallery.close()
+    book = engine.book(gallery, common.note)
     options = LabelOptions(output_dir, pictures=not no_video, overwrite=overwrite)
     prepare(options)
     alone = len(items) + len(problems) == 1
@@ -59,7 +58,7 @@ def label(inputs: tuple[str, ...], output_dir: Path, no_video: bool, overwrite: 
             continue
         try:
             with bar(item.path.name) as progress:
-                done = label_video(item, engine, matcher, options, progress)
+                done = label_video(item, engine, matcher, options, progress, book)
             _say(done)
         except FacecamError as error:
             if alone:
@@ -68,11 +67,13 @@ def label(inputs: tuple[str, ...], output_dir: Path, no_video: bool, overwrite: 
     photos = [item for item in items if item.kind == PHOTO]
     if photos:
         with bar("photos", "photos") as progress:
-            labelled, unreadable = label_photos(photos, engine, matcher, options, progress)
+            labelled, unreadable = label_photos(photos, engine, matcher, options, progress, book)
         if alone and unreadable:
             raise SourceError(unreadable[0])
         problems += unreadable
         _say_photos(labelled, len(photos), output_dir)
+    if gallery is not None:
+        gallery.close()
     return common.failed(problems)
 
 

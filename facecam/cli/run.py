@@ -76,6 +76,7 @@ def run(
             screen=window,
             emit=sink.write if sink is not None else None,
             reload=reload,
+            book=engine.book(gallery, common.note),
             note=common.note,
         )
         outcome = view.run()

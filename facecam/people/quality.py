@@ -19,6 +19,10 @@ MIN_SIZE: Final = 40.0
 MIN_SHARPNESS: Final = 8.0
 
 
+#: An unknown person gets a number only when seen this well: poor crops resemble each other.
+STRANGER_QUALITY: Final = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """Parts and whole, each 0 (useless) to 1 (as good as it gets).
