@@ -16,10 +16,9 @@ import numpy as np
 
 from facecam.errors import FacecamError, OutputError
 from facecam.geometry import coasted
-from facecam.people.match import Matcher
 from facecam.people.quality import STRANGER_QUALITY
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import CutTest, Recogniser
+from facecam.pipeline import CutTest, Matches, Recogniser
 from facecam.values import Box, Face, Frame, Image, Sighting, SourceInfo
 from facecam.video.base import FrameSource
 from facecam.video.overlay import draw
@@ -76,7 +75,7 @@ class Worker(threading.Thread):
     def __init__(
         self,
         recogniser: Recogniser,
-        reload: Callable[[], Matcher | None],
+        reload: Callable[[], Matches | None],
         book: UnknownBook | None = None,
         source: str = "",
     ) -> None:
@@ -279,7 +278,7 @@ class LiveView:
         *,
         screen: Screen | None = None,
         emit: Callable[[dict[str, Any]], None] | None = None,
-        reload: Callable[[], Matcher | None] = lambda: None,
+        reload: Callable[[], Matches | None] = lambda: None,
         book: UnknownBook | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> None:

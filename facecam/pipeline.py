@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.geometry import iou
-from facecam.people.match import Matcher, one_each
+from facecam.people.match import one_each
 from facecam.people.quality import Quality, measure
 from facecam.people.records import Portrait
 from facecam.settings import Settings, min_face_pixels
 from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
 from facecam.vision.align import align
 from facecam.vision.detect import Detector
-from facecam.vision.embed import Embedder
 from facecam.vision.portrait import portrait
 from facecam.vision.track import Track, Tracker
 
@@ -58,6 +57,48 @@ JUMP_IOU: Final = 0.35
 #: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
 ENOUGH_QUALITY: Final = 0.9
 ENOUGH_VECTORS: Final = 3
+
+
+class Embeds(Protocol):
+    """Turns crops into unit vectors: `vision.embed.Embedder`, or `vision.classify.Classifier`."""
+
+    @property
+    def space(self) -> str: ...
+
+    @property
+    def template(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def embed(self, crops: Sequence[Image], *, mirror: bool = False) -> NDArray[np.float32]: ...
+
+
+class Matches(Protocol):
+    """Names vectors: `people.match.Matcher`, or `vision.classify.LabelMatcher`."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+    def __len__(self) -> int: ...
+
+    def match(self, vectors: NDArray[np.float32]) -> list[Match]: ...
+
+    def similarity_to(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike two vectors of one face are, for an embedder; see DOUBT and RETURN_SIMILARITY.
+
+    The defaults are the dlib embedder's, 0.08 below and 0.007 above its threshold.
+    """
+
+    doubt: float = DOUBT
+    returns: float = RETURN_SIMILARITY
 
 
 class LandmarkFinder(Protocol):
@@ -177,15 +218,17 @@ class Recogniser:
         self,
         detector: Detector,
         landmarker: LandmarkFinder,
-        embedder: Embedder,
-        matcher: Matcher,
+        embedder: Embeds,
+        matcher: Matches,
         settings: Settings,
+        likeness: Likeness | None = None,
     ) -> None:
         self.detector = detector
         self.landmarker = landmarker
         self.embedder = embedder
         self.matcher = matcher
         self.settings = settings
+        self.likeness = likeness or Likeness()
         self.tracker = Tracker()
         self.evidence: dict[int, Evidence] = {}
         self.timing = Timing()
@@ -298,14 +341,14 @@ class Recogniser:
 
     def _learn(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality, index: int) -> bool:
         """Take a vector; False when the doubts have come to outweigh: this is somebody else."""
-        if evidence.count and float(evidence.vector @ vector) < DOUBT:
+        if evidence.count and float(evidence.vector @ vector) < self.likeness.doubt:
             if quality.frontal < DOUBT_FRONTAL:
                 evidence.next_frame = index + EMBED_UNSURE[-1]  # a head that turned away says neither yes nor no
                 return True
             evidence.doubts.append((vector, quality.overall))
             evidence.next_frame = index + 1
             recent = [v for v, _ in evidence.doubts[-DOUBTS:]]
-            return len(recent) < DOUBTS or any(float(recent[0] @ v) < DOUBT for v in recent[1:])
+            return len(recent) < DOUBTS or any(float(recent[0] @ v) < self.likeness.doubt for v in recent[1:])
         evidence.doubts.clear()
         if not evidence.count:
             evidence.since = self._now
@@ -319,7 +362,7 @@ class Recogniser:
         while self._gone and self._now - self._gone[0][0] > RETURN_SECONDS:
             self._gone.popleft()
         likeness = [float(old.vector @ vector) for _, old in self._gone]
-        if likeness and max(likeness) >= RETURN_SIMILARITY:
+        if likeness and max(likeness) >= self.likeness.returns:
             index = likeness.index(max(likeness))
             old = self._gone[index][1]
             del self._gone[index]
@@ -360,7 +403,7 @@ class Recogniser:
             self._gone.append((self._now, evidence))
         return evidence
 
-    def restart(self, matcher: Matcher) -> None:
+    def restart(self, matcher: Matches) -> None:
         """Go on with a changed gallery: every track is matched again from the evidence it has."""
         self.matcher = matcher
         for evidence in self.evidence.values():

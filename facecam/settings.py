@@ -30,6 +30,11 @@ class Settings:
         "Model pack for this command; the default is the pack in use (see facecam models).",
         metavar="NAME",
     )
+    model: str | None = _setting(
+        None,
+        "Model added with facecam models add, in place of the pack's: an embedder, or a classifier.",
+        metavar="NAME",
+    )
     threads: int = _setting(0, "CPU threads for models; 0 chooses so that a laptop stays usable.", low=0, high=256)
     #: Measured on the development clip: one pass at scale 1 misses faces under about 60 px, so the
     #: pyramid is enlarged until a face of this size fills the detector's 80 px window.

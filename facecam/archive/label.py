@@ -16,9 +16,10 @@ from facecam.archive.analysis import Analysis, Record, TrackResult
 from facecam.archive.inputs import Item
 from facecam.engine import Engine
 from facecam.errors import FacecamError, OutputError
-from facecam.people.match import Matcher, one_each
+from facecam.people.match import one_each
 from facecam.people.quality import STRANGER_QUALITY, measure
 from facecam.people.unknown import UnknownBook
+from facecam.pipeline import Matches
 from facecam.settings import min_face_pixels
 from facecam.values import Face, Frame, Image, Match, Sighting
 from facecam.video.atomic import atomic_text, output_error
@@ -91,7 +92,7 @@ def _free(paths: Iterable[Path], options: LabelOptions) -> None:
 def label_video(
     item: Item,
     engine: Engine,
-    matcher: Matcher,
+    matcher: Matches,
     options: LabelOptions,
     progress: Progress,
     book: UnknownBook | None = None,
@@ -205,7 +206,7 @@ def _spool_read(spool: IO[str]) -> Iterator[Record]:
 def label_photos(
     items: Sequence[Item],
     engine: Engine,
-    matcher: Matcher,
+    matcher: Matches,
     options: LabelOptions,
     progress: Progress,
     book: UnknownBook | None = None,
@@ -251,7 +252,7 @@ class Found:
 
 
 def find_people(
-    image: Image, engine: Engine, matcher: Matcher, book: UnknownBook | None = None, source: str = ""
+    image: Image, engine: Engine, matcher: Matches, book: UnknownBook | None = None, source: str = ""
 ) -> list[Found]:
     """All faces of a single picture, left to right.
 
@@ -288,7 +289,7 @@ STILL_QUALITY = 0.3
 
 
 def _label_photo(
-    item: Item, engine: Engine, matcher: Matcher, options: LabelOptions, book: UnknownBook | None
+    item: Item, engine: Engine, matcher: Matches, options: LabelOptions, book: UnknownBook | None
 ) -> tuple[Labelled, dict[str, Any]]:
     start = time.perf_counter()
     suffix = ".png" if item.path.suffix.lower() == ".png" else ".jpg"

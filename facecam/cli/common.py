@@ -12,7 +12,7 @@ from facecam.video.cv import import_cv2
 if TYPE_CHECKING:
     from facecam.engine import Engine
     from facecam.people.gallery import Gallery
-    from facecam.people.match import Matcher
+    from facecam.pipeline import Matches
 
 
 def note(line: str) -> None:
@@ -40,7 +40,7 @@ def open_gallery() -> Gallery | None:
     return Gallery.open(create=False)
 
 
-def open_matcher(engine: Engine, gallery: Gallery | None) -> Matcher:
+def open_matcher(engine: Engine, gallery: Gallery | None) -> Matches:
     """The gallery's matcher; says once when nobody is enrolled."""
     matcher = engine.matcher(gallery)
     if not len(matcher):

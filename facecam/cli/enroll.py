@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--largest", is_flag=True, help="Of several faces in a photo, take the largest.")
 @click.option("--no-keep-crops", is_flag=True, help="Keep vectors only; another model will need new photos.")
-@setting_options("device", "pack", "threads")
+@setting_options("device", "pack", "model", "threads")
 def enroll(
     paths: tuple[Path, ...],
     name: str | None,
@@ -65,6 +65,8 @@ def enroll(
     from facecam.enrolment import Enroller, EnrolOptions
 
     engine = common.open_engine(settings)
+    if not engine.enrols:
+        raise UsageFault(f"{settings.model} is a classifier: it names the people it was trained on, without enrolment")
     enroller = Enroller(engine, EnrolOptions(largest=largest, keep_crops=not no_keep_crops, samples=samples))
     from facecam.people.gallery import Gallery
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--no-video", is_flag=True, help="Write no labelled pictures or videos, only the sightings.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
-@setting_options("threshold", "max_false_names", "min_face", "detect_every", "device", "pack", "threads")
+@setting_options("threshold", "max_false_names", "min_face", "detect_every", "device", "pack", "model", "threads")
 def label(inputs: tuple[str, ...], output_dir: Path, no_video: bool, overwrite: bool, settings: Settings) -> int:
     """Label video files and photos: INPUTS are files, folders (with their sub-folders) and globs.
 

@@ -27,7 +27,7 @@ from facecam.settings import Settings
 @click.option("--height", type=click.IntRange(16, 16384), help="Height to ask of a camera, pixels.")
 @click.option("--fps", type=click.FloatRange(1, 1000), help="Rate to ask of a camera, frames a second.")
 @click.option("--max-seconds", type=click.FloatRange(0.1), help="Stop after this many seconds.")
-@setting_options("threshold", "max_false_names", "min_face", "detect_every", "device", "pack", "threads")
+@setting_options("threshold", "max_false_names", "min_face", "detect_every", "device", "pack", "model", "threads")
 def run(
     source: str,
     record: Path | None,

@@ -12,8 +12,7 @@ from facecam.archive.analysis import Analysis
 from facecam.engine import Engine
 from facecam.evaluate.faces import facts
 from facecam.evaluate.truth import Appearance
-from facecam.people.match import Matcher
-from facecam.pipeline import Recogniser
+from facecam.pipeline import Matches, Recogniser
 from facecam.values import Frame
 from facecam.video.sources import FileSource
 
@@ -194,7 +193,7 @@ def _duration(seen: Sequence[Seen]) -> float:
 
 def run_clip(
     engine: Engine,
-    matcher: Matcher,
+    matcher: Matches,
     clip: Path,
     truth: Sequence[Appearance],
     progress: Progress = lambda done, total: None,

@@ -105,6 +105,10 @@ class LabelMatcher:
     def __len__(self) -> int:
         return len(self.names)
 
+    def similarity_to(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32, M: probability of one label for each row."""
+        return np.asarray(vectors[:, self.names.index(name)] ** 2, np.float32)
+
     def match(self, vectors: NDArray[np.float32]) -> list[Match]:
         """Answer for each row of `Classifier.embed` (or a normalised mean of such rows)."""
         found = []
