@@ -10,9 +10,11 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from facecam.engine import Engine
 from facecam.errors import FacecamError, MediaError
+from facecam.people.check import outlier_bound, own_similarity
 from facecam.people.quality import MIN_SHARPNESS, MIN_SIZE, Quality, measure, yaw
 from facecam.values import Face, Frame, Image, Sample, Template
 from facecam.video.photos import IMAGE_SUFFIXES, read_photo
@@ -303,6 +305,31 @@ class Guide:
         self.taken.append(sample)
         self._sides.append(side)
         self.message = "good; hold on" if not self.done else "done"
+
+
+def without_outliers(
+    samples: Sequence[Sample], known: NDArray[np.float32], threshold: float
+) -> tuple[list[Sample], list[tuple[Sample, float]]]:
+    """Refuse samples unlike the rest of their person, worst first; with fewer than three nobody can tell.
+
+    Args:
+        known: float32, n x D: vectors of the person that are enrolled already.
+        threshold: similarity that says "the same person" of two pictures.
+
+    Returns:
+        those kept, and those refused with their similarity to the rest.
+    """
+    kept, refused = list(samples), []
+    while kept and len(kept) + len(known) >= 3:
+        vectors = np.stack([s.template.vector for s in kept])
+        if len(known):
+            vectors = np.concatenate([vectors, known])
+        own = own_similarity(vectors)[: len(kept)]
+        worst = int(own.argmin())
+        if own[worst] >= outlier_bound(threshold):
+            break
+        refused.append((kept.pop(worst), float(own[worst])))
+    return kept, refused
 
 
 def expand_photos(paths: Sequence[Path]) -> list[Path]:

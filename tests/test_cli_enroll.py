@@ -187,3 +187,15 @@ def test_a_camera_that_dies_before_a_sample_enrols_nobody(
     assert invoke(["enroll", "--name", "Grace"]) == 12
     assert "camera 0" in capsys.readouterr().err
     assert people() == {}
+
+
+def test_a_picture_of_somebody_else_among_three_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    face = portrait("grace_hopper")
+    for k, turn in enumerate((0, 8, -8)):
+        matrix = cv2.getRotationMatrix2D((256, 250), turn, 1.0)
+        save(tmp_path / f"grace{k}.png", cv2.warpAffine(face, matrix, (512, 600)))
+    shutil.copy(ASTRONAUT, tmp_path / "other.png")
+    photos = [str(p) for p in sorted(tmp_path.glob("*.png"))]
+    assert invoke(["enroll", "--name", "Grace", *photos]) == 0
+    assert "other.png: unlike the others" in capsys.readouterr().out
+    assert people() == {"Grace": 3}

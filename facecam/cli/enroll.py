@@ -96,7 +96,7 @@ def _sub_folders(folder: Path) -> list[Path]:
 
 
 def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Path, ...]) -> None:
-    from facecam.enrolment import ADDED, DUPLICATE, UNREADABLE, expand_photos
+    from facecam.enrolment import ADDED, DUPLICATE, UNREADABLE, expand_photos, without_outliers
     from facecam.video.photos import IMAGE_SUFFIXES
 
     missing = [path for path in paths if not path.exists()]
@@ -132,6 +132,16 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
             raise SourceError(f"{paths[0]}: {verdicts[0].detail}")
         what = f"none of {len(verdicts)} pictures" if verdicts else "no picture was given that"
         raise NoFaceFound(f"{name}: {what} gave a usable face; nothing was enrolled")
+    templates = gallery.templates(space)
+    known_vectors = templates.vectors[[templates.names[i] == name for i in templates.owner]]
+    samples, refused = without_outliers(samples, known_vectors, enroller.engine.threshold)
+    for sample, similarity in refused:
+        click.echo(
+            f"  {sample.source}: unlike the others (similarity {similarity:.2f} to them), not enrolled; "
+            "if it is the same person, enrol it alone"
+        )
+    if not samples:
+        raise NoFaceFound(f"{name}: the pictures do not look like one person; nothing was enrolled")
     added = gallery.add(name, samples)
     kinds = {v.kind for v in verdicts} - {ADDED}
     rest = ", ".join(f"{sum(v.kind == kind for v in verdicts)} {kind}" for kind in sorted(kinds))

@@ -130,6 +130,11 @@ def check(gallery: Gallery, space: str, threshold: float) -> Report:
     )
 
 
+def outlier_bound(threshold: float) -> float:
+    """Similarity to the rest of its person below which a sample is taken for somebody else's."""
+    return threshold - SLACK * (1.0 - threshold)
+
+
 def _outliers(
     names: tuple[str, ...],
     owner: NDArray[np.int32],
@@ -138,7 +143,7 @@ def _outliers(
     nearest: list[tuple[int, float]],
     threshold: float,
 ) -> list[Outlier]:
-    bound = threshold - SLACK * (1.0 - threshold)
+    bound = outlier_bound(threshold)
     found = []
     for person in range(len(names)):
         rows = np.flatnonzero(owner == person)
