@@ -33,7 +33,7 @@ def main() -> None:
             parts.append(np.delete(matcher.similarities(strangers)[:, 0], index))
         scores[count] = np.concatenate(parts)
         print(f"{count} samples: {len(parts)} people, {len(scores[count])} comparisons")
-    data = f"lfw_dev, {len(names)} people (the half that benchmarks/lfw.py numbers 0), mirror-averaged stills"
+    data = f"lfw_dev, {len(names)} people (the half that benchmarks/lfw.py numbers 0), stills (vision.still)"
     print(json.dumps({"impostor": curve_from(scores, data).to_json()}))
 
 

@@ -28,23 +28,24 @@ def half(name: str) -> int:
 
 
 def vectors(engine: Engine | None = None) -> dict[str, np.ndarray]:
-    """Person -> float32, photos x dim: one mirror-averaged vector of the central face of each photo."""
+    """Person -> float32, photos x dim: one vector (vision.still) of the central face of each photo."""
     from facecam.video.photos import read_photo
-    from facecam.vision.align import align
+    from facecam.vision.landmarks import locate_steadily
+    from facecam.vision.still import embed_stills, still_crops
 
     import_cv2()
     engine = engine or open_engine(Settings(device="cpu"))
-    cache = ROOT / ".cache" / f"lfw-{engine.embedder.space}-{engine.pack}.npz"
+    cache = ROOT / ".cache" / f"lfw-stills-{engine.embedder.space}-{engine.pack}.npz"
     if cache.exists():
         with np.load(cache) as stored:
             return {name: stored[name] for name in stored.files}
     files = sorted((data_folder() / "lfw_dev" / "images").glob("*/*.jpg"))
     people: dict[str, list[np.ndarray]] = defaultdict(list)
-    waiting: list[tuple[str, np.ndarray]] = []
+    waiting: list[tuple[str, list[np.ndarray]]] = []
 
     def flush() -> None:
         if waiting:
-            for (name, _), vector in zip(waiting, engine.embedder.embed([c for _, c in waiting], mirror=True)):
+            for (name, _), vector in zip(waiting, embed_stills(engine.embedder, [c for _, c in waiting])):
                 people[name].append(vector)
             waiting.clear()
 
@@ -55,9 +56,9 @@ def vectors(engine: Engine | None = None) -> dict[str, np.ndarray]:
             if faces:
                 middle = np.array([image.shape[1], image.shape[0]]) / 2
                 face = min(faces, key=lambda f: float(np.linalg.norm(np.array(f.centre) - middle)) - f.size / 2)
-                face = engine.landmarker.locate(image, [face])[0]
-                waiting.append((path.parent.name, align(image, face, engine.embedder.template)))
-            if len(waiting) == 32:
+                face = locate_steadily(engine.landmarker, image, [face])[0]
+                waiting.append((path.parent.name, still_crops(image, face, engine.embedder.template)))
+            if len(waiting) == 16:
                 flush()
             progress(number, len(files))
         flush()

@@ -17,7 +17,8 @@ from facecam.people.gallery import Gallery
 from facecam.people.match import Matcher
 from facecam.settings import min_face_pixels
 from facecam.video.photos import read_photo
-from facecam.vision.align import align
+from facecam.vision.landmarks import locate_steadily
+from facecam.vision.still import embed_stills, still_crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,8 @@ def _faces(engine: Engine, folder: Path, progress: Callable[[int, int | None], N
             continue  # a folder of strangers may hold other files, too; what counts is how many faces it gave
         faces = engine.detector.detect(image, min_face_pixels(engine.settings.min_face, image.shape[0]))
         if faces:
-            face = engine.landmarker.locate(image, [max(faces, key=lambda f: f.size)])[0]
+            face = locate_steadily(engine.landmarker, image, [max(faces, key=lambda f: f.size)])[0]
             found = True
-            yield engine.embedder.embed([align(image, face, engine.embedder.template)], mirror=True)[0]
+            yield embed_stills(engine.embedder, [still_crops(image, face, engine.embedder.template)])[0]
     if not found:
         raise UsageFault(f"{folder}: no photo with a face; give photos of people who are not enrolled")

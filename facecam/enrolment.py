@@ -21,6 +21,7 @@ from facecam.video.photos import IMAGE_SUFFIXES, read_photo
 from facecam.video.sources import FileSource
 from facecam.vision.align import align, context_crop
 from facecam.vision.landmarks import locate_steadily
+from facecam.vision.still import embed_stills, still_crops
 
 #: Two faces in a photo are one clear face and a bystander when they differ this much in size.
 DOMINANT: Final = 1.6
@@ -123,7 +124,7 @@ class Enroller:
                 TOO_BLURRED,
                 f"sharpness {quality.laplacian:.1f}, at least {MIN_SHARPNESS:.0f} needed; give a sharper photo",
             )
-        return Verdict(source, ADDED, _praise(quality), self._sample(image, face, crop, quality, source, digest))
+        return Verdict(source, ADDED, _praise(quality), self._sample(image, face, quality, source, digest))
 
     def _choose(self, image: Image, source: str, least: float) -> tuple[Face | None, Verdict]:
         faces = self.engine.detector.detect(image, least)
@@ -134,8 +135,9 @@ class Enroller:
             return None, Verdict(source, SEVERAL, f"{len(faces)} faces; crop the photo or use --largest")
         return faces[0], Verdict(source, ADDED)
 
-    def _sample(self, image: Image, face: Face, crop: Image, quality: Quality, source: str, digest: str) -> Sample:
-        vector = self.engine.embedder.embed([crop], mirror=True)[0]
+    def _sample(self, image: Image, face: Face, quality: Quality, source: str, digest: str) -> Sample:
+        crops = still_crops(image, face, self.engine.embedder.template)
+        vector = embed_stills(self.engine.embedder, [crops])[0]
         template = Template(vector, self.engine.embedder.space)
         if not self.options.keep_crops:
             return Sample(template, digest, source, quality.overall)
@@ -283,10 +285,10 @@ class Guide:
         elif quality.overall < GOOD and abs(yaw(face)) > 0.6:
             self.message = "turn a little back to the camera"
         else:
-            self._take(image, face, crop, quality, session)
+            self._take(image, face, quality, session)
         return face
 
-    def _take(self, image: Image, face: Face, crop: Image, quality: Quality, session: str) -> None:
+    def _take(self, image: Image, face: Face, quality: Quality, session: str) -> None:
         side = yaw(face)
         # Frontal first, then each new sample must be turned differently from those before.
         new = not self._sides or min(abs(side - s) for s in self._sides) > 0.12
@@ -298,7 +300,7 @@ class Guide:
             if self._count % 20:  # whoever cannot turn still gets enrolled, more slowly
                 return
         digest = hashlib.sha256(f"{session}:{self._count}".encode()).hexdigest()
-        sample = self.enroller._sample(image, face, crop, quality, "camera", digest)
+        sample = self.enroller._sample(image, face, quality, "camera", digest)
         if self.taken and _similarity(sample, self.taken[0]) < self.enroller.engine.threshold - 0.03:
             self.message = "that looked like somebody else; one person at a time, please"
             return

@@ -16,6 +16,7 @@ from facecam.geometry import iou
 from facecam.values import Box, Face, Image
 from facecam.vision.align import align
 from facecam.vision.landmarks import STEADYING, locate_steadily
+from facecam.vision.still import ZOOMS, embed_stills, still_crops
 from tests.support import COFFEE, portrait
 
 
@@ -98,6 +99,26 @@ def test_steadied_landmarks_are_the_mean_over_moved_boxes_and_given_ones_are_kep
     np.testing.assert_allclose(steady.landmarks, np.mean(each, axis=0), atol=1e-3)  # type: ignore[arg-type]
 
 
+def test_the_crops_of_a_still_show_the_face_larger_and_smaller_about_the_same_middle(engine: Engine) -> None:
+    image = portrait("grace_hopper")
+    face = engine.landmarker.locate(image, engine.detector.detect(image, 40))[0]
+    usual = align(image, face, "dlib-150")
+    zoomed = dict(zip(ZOOMS, still_crops(image, face, "dlib-150"), strict=True))
+    assert np.array_equal(zoomed.pop(1.0), usual)
+    for zoom, crop in zoomed.items():
+        expected = cv2.warpAffine(
+            usual, np.array([[zoom, 0, 74.5 * (1 - zoom)], [0, zoom, 74.5 * (1 - zoom)]]), (150, 150)
+        )
+        inner = (slice(20, -20), slice(20, -20))
+        # Resampled twice, the expected crop is softer; yet nearer by far than the crop that was not zoomed.
+        near, far = (np.abs(other[inner].astype(int) - crop[inner]).mean() for other in (expected, usual))
+        assert near < 0.6 * far
+
+
+def test_no_faces_are_no_vectors(engine: Engine) -> None:
+    assert embed_stills(engine.embedder, []).shape == (0, engine.embedder.dim)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two people, a picture without a face, a damaged one and a hidden one."""
@@ -135,9 +156,10 @@ def test_vectors_stand_at_their_pictures_and_failures_are_kept(engine: Engine, f
     image = portrait("astronaut")
     face = main_face(engine.detector, image, 40)
     assert face is not None
-    crop = align(image, locate_steadily(engine.landmarker, image, [face])[0], engine.embedder.template)
-    np.testing.assert_allclose(embedded.plain[0], engine.embedder.embed([crop])[0], atol=1e-4)
-    np.testing.assert_allclose(embedded.mirror[0], engine.embedder.embed([crop], mirror=True)[0], atol=1e-4)
+    crops = still_crops(image, locate_steadily(engine.landmarker, image, [face])[0], engine.embedder.template)
+    np.testing.assert_allclose(embedded.plain[0], embed_stills(engine.embedder, [crops], mirror=False)[0], atol=1e-3)
+    np.testing.assert_allclose(embedded.mirror[0], embed_stills(engine.embedder, [crops])[0], atol=1e-3)
+    assert np.linalg.norm(embedded.plain[:2], axis=1) == pytest.approx([1, 1], abs=1e-5)
     assert not embedded.plain[2:].any() and not embedded.mirror[2:].any()
 
 

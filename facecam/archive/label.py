@@ -30,6 +30,7 @@ from facecam.video.sources import FileSource
 from facecam.vision.align import align
 from facecam.vision.landmarks import locate_steadily
 from facecam.vision.portrait import portrait
+from facecam.vision.still import embed_stills, still_crops
 
 #: Called with (frames done, frames in all or None).
 Progress = Callable[[int, int | None], None]
@@ -265,7 +266,7 @@ def find_people(
         return []
     faces = locate_steadily(engine.landmarker, image, faces)
     crops = [align(image, face, engine.embedder.template) for face in faces]
-    vectors = engine.embedder.embed(crops, mirror=True)
+    vectors = embed_stills(engine.embedder, [still_crops(image, face, engine.embedder.template) for face in faces])
     qualities = [measure(crop, face).overall for crop, face in zip(crops, faces)]
     # A still gives one chance only: a crop that shows too little is not named.
     matches = one_each(

@@ -263,7 +263,7 @@ def _say_pairs(result: Mapping[str, Any]) -> None:
         f"{result['pairs']} pairs of {data['images']} images of {data['people']} people; "
         f"{result['failed']} pairs without a face in one of them, counted as errors"
     )
-    for variant, title in (("plain", "one crop"), ("mirror", "with mirror")):
+    for variant, title in (("plain", "no mirror"), ("mirror", "with mirror")):
         figures = result[variant]
         rates = ", ".join(f"{far}: {tar:.4f}" for far, tar in figures["tar_at_far"].items())
         click.echo(
@@ -279,7 +279,7 @@ def _say_openset(result: Mapping[str, Any]) -> None:
         f"{counts['people']:.0f} people enrolled with {counts['enrolled_images']:.0f} images, "
         f"{counts['probes']:.0f} probes, {counts['strangers']:.0f} images of strangers{of}"
     )
-    for variant, title in (("plain", "one crop"), ("mirror", "with mirror")):
+    for variant, title in (("plain", "no mirror"), ("mirror", "with mirror")):
         figures = result[variant]
         spread = figures.get("std", {}).get("dir_at_fpir", {})
         rates = ", ".join(

@@ -18,16 +18,16 @@ from facecam.errors import MediaError, SourceError
 from facecam.settings import min_face_pixels
 from facecam.values import Face, Image
 from facecam.video.photos import IMAGE_SUFFIXES, read_photo
-from facecam.vision.align import align
 from facecam.vision.detect import Detector, merge
 from facecam.vision.embed import MAX_BATCH
 from facecam.vision.landmarks import locate_steadily
+from facecam.vision.still import embed_stills, still_crops, unit_sums
 
 Vectors = NDArray[np.float32]
 #: Called with (pictures done, pictures in all).
 Progress = Callable[[int, int | None], None]
 
-#: The two ways to make a vector of a crop: from it alone, or averaged with that of its mirror image.
+#: The two ways to make a vector of a face: from its crops alone, or averaged with those of their mirror images.
 PLAIN: Final = "plain"
 MIRROR: Final = "mirror"
 VARIANTS: Final = (PLAIN, MIRROR)
@@ -116,19 +116,20 @@ def main_face(detector: Detector, image: Image, min_face: float) -> Face | None:
         if found:
             faces = merge([*faces, *found]) if faces else list(found)
             best = min(faces, key=lambda face: reach(face, width, height))
-        # Finer levels show faces smaller than this one's: in the very middle such a face would reach -size / 2.
+        # Finer levels show smaller faces than this: in the very middle one would reach minus half of it. A face of
+        # just this size is looked for once more, a level finer: without that vote its box comes out a sixth too large.
         smaller = min_face * scales[-1] / scale
         if best is not None and reach(best, width, height) <= -smaller / 2:
             break
     return best
 
 
-def crop_of(engine: Engine, image: Image) -> Image | None:
-    """The canonical crop of a picture's main face (BGR uint8), or None without a face."""
+def crops_of(engine: Engine, image: Image) -> list[Image] | None:
+    """The crops (`vision.still`) of a picture's main face, or None without a face."""
     face = main_face(engine.detector, image, min_face_pixels(engine.settings.min_face, image.shape[0]))
     if face is None:
         return None
-    return align(image, locate_steadily(engine.landmarker, image, [face])[0], engine.embedder.template)
+    return still_crops(image, locate_steadily(engine.landmarker, image, [face])[0], engine.embedder.template)
 
 
 def embed_files(
@@ -165,21 +166,21 @@ def embed_files(
 def _embed_some(engine: Engine, paths: Sequence[Path]) -> tuple[list[int], Vectors, Vectors, list[str]]:
     """A batch: positions of the pictures that show a face, their two kinds of vectors, lines on unreadable files."""
     rows: list[int] = []
-    crops: list[Image] = []
+    faces: list[list[Image]] = []
     unread: list[str] = []
     for i, path in enumerate(paths):
         try:
-            crop = crop_of(engine, read_photo(path))
+            crops = crops_of(engine, read_photo(path))
         except MediaError as error:
             unread.append(str(error))
             continue
-        if crop is not None:
+        if crops is not None:
             rows.append(i)
-            crops.append(crop)
-    # The same arithmetic as Embedder.embed(mirror=True), with the plain half kept.
-    both = engine.embedder.embed([*crops, *(np.ascontiguousarray(crop[:, ::-1]) for crop in crops)])
-    plain, total = both[: len(crops)], both[: len(crops)] + both[len(crops) :]
-    return rows, plain, total / np.linalg.norm(total, axis=1, keepdims=True), unread
+            faces.append(crops)
+    flipped = [[np.ascontiguousarray(crop[:, ::-1]) for crop in crops] for crops in faces]
+    # One way after the other and not mirror=True: the plain vectors come along for nothing.
+    plain, turned = (embed_stills(engine.embedder, part, mirror=False) for part in (faces, flipped))
+    return rows, plain, unit_sums(np.stack([plain, turned], axis=1)), unread
 
 
 def facts(engine: Engine, kind: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,11 @@ FARS: Final = (1e-1, 1e-2, 1e-3, 1e-4)
 FPIRS: Final = (1e-1, 1e-2, 1e-3)
 #: What a picture without a face scores: below every similarity, never accepted.
 NO_SCORE: Final = -2.0
+#: Part of the distance between the mean genuine and the mean impostor score over which a mistake fades in, and
+#: thresholds tried between the two. Chosen for the mean accuracy over 27 variants of the vectors of lfw_dev: 0.9878 so,
+#: 0.9876 with the bare count, which also scatters more.
+SOFTNESS: Final = 0.02
+STEPS: Final = 401
 #: Points of a stored curve: enough for a plot, small enough for a file.
 CURVE_POINTS: Final = 400
 
@@ -50,20 +55,20 @@ def key(rate: float) -> str:
 def best_threshold(scores: Scores, truth: Truth) -> float:
     """The threshold with the fewest mistakes when scores at or above it are called the same.
 
-    Of all thresholds that are equally good the middle one, so that it does not hang on a single pair.
+    Mistakes are counted softly: a score this near to the threshold (`SOFTNESS`) counts in part. The bare count has many
+    minima, each owed to a few pairs, of which the lowest on nine folds is not the best on the tenth.
 
     Args:
-        scores: float64, n, finite; truth: bool, n, True for pairs of one person.
+        scores: float64, n, finite; truth: bool, n, True for pairs of one person; both kinds are there.
     """
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    ends = np.append(np.nonzero(np.diff(ordered))[0], len(ordered) - 1)  # equal scores stand or fall together
-    gain = np.cumsum(np.where(truth[order], 1, -1))[ends]
-    best = ends[np.nonzero(gain == gain.max())[0]]
-    # A threshold lies between the last score accepted and the first refused.
-    below = np.where(best + 1 < len(ordered), ordered[np.minimum(best + 1, len(ordered) - 1)], ordered[best] - 1e-3)
-    middle = (len(best) - 1) // 2  # one of them, not a mean of two: between two of them may lie worse ones
-    return float((ordered[best[middle]] + below[middle]) / 2)
+    same, other = scores[truth], scores[~truth]
+    low, high = float(other.mean()), float(same.mean())
+    if not high > low:  # a model that tells nothing apart: any threshold is as good
+        return (low + high) / 2
+    width = 2 * SOFTNESS * (high - low)
+    thresholds = np.linspace(low, high, STEPS)
+    mistakes = [float(np.tanh((t - same) / width).sum() + np.tanh((other - t) / width).sum()) for t in thresholds]
+    return float(thresholds[int(np.argmin(mistakes))])
 
 
 @dataclass(frozen=True, slots=True)

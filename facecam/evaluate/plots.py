@@ -13,7 +13,7 @@ from facecam.video.atomic import atomic_bytes, output_error
 
 #: Rates below this cannot be drawn on a logarithmic axis; they stand at its border.
 _FLOOR: Final = 1e-5
-_TITLES: Final = {"plain": "one crop", "mirror": "with the mirror image"}
+_TITLES: Final = {"plain": "without mirror images", "mirror": "with mirror images"}
 
 
 def _figure() -> tuple[Any, Any]:

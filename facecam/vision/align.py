@@ -80,20 +80,25 @@ def crop_transform(landmarks: Points, scheme: str, template: str) -> NDArray[np.
     return similarity_transform(points, target)
 
 
-def align(image: Image, face: Face, template: str) -> Image:
+def align(image: Image, face: Face, template: str, *, zoom: float = 1.0) -> Image:
     """Cut the canonical crop of a face from the full-resolution frame.
 
     Args:
         image: BGR uint8, H x W x 3.
         face: with landmarks of any scheme.
         template: "dlib-150" or "arcface-112".
+        zoom: shows the face larger (above 1) or smaller than the template says, about the crop's middle.
 
     Returns:
         BGR uint8, side x side x 3; black where the crop reaches over the frame.
     """
     if face.landmarks is None or face.scheme is None:
         raise ValueError("a face is aligned by its landmarks; locate them first")
-    return _warp(image, crop_transform(face.landmarks, face.scheme, template), TEMPLATES[template])
+    matrix, side = crop_transform(face.landmarks, face.scheme, template), TEMPLATES[template]
+    if zoom != 1.0:
+        matrix = matrix * zoom
+        matrix[:, 2] += (1 - zoom) * (side - 1) / 2
+    return _warp(image, matrix, side)
 
 
 def align_all(image: Image, faces: Sequence[Face], template: str) -> list[Image]:
