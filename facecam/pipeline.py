@@ -39,7 +39,7 @@ CUT_CORRELATION: Final = 0.4
 CUT_DROP: Final = 0.3
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a
 #: level's price is its area, so that dear levels come seldom.
-SEARCH_FRAMES: Final = ((0.12, 6), (0.25, 12), (0.5, 24), (math.inf, 48))
+SEARCH_FRAMES: Final = ((0.12, 6), (0.3, 9), (0.6, 15), (1.2, 24), (math.inf, 36))
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
 EMBED_UNSURE: Final = (3, 3, 6, 6, 12, 12, 24)
 EMBED_SURE: Final = 45
