@@ -138,6 +138,15 @@ def test_pictures_and_people_of_a_folder(folder: Path) -> None:
     assert {name: len(paths) for name, paths in by_person(folder).items()} == {"Ada": 1, "Grace": 2}
 
 
+def test_linked_folders_count_and_a_link_in_a_circle_ends(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    linked = tmp_path_factory.mktemp("linked")
+    (linked / "Ada").symlink_to(folder / "Ada", target_is_directory=True)
+    (linked / "again").symlink_to(linked, target_is_directory=True)
+    assert {name: len(paths) for name, paths in by_person(linked).items()} == {"Ada": 1}
+
+
 @pytest.mark.parametrize("make", [by_person, pictures])
 def test_a_folder_without_pictures_is_told(tmp_path: Path, make: object) -> None:
     with pytest.raises(SourceError, match="picture"):

@@ -56,7 +56,7 @@ class Embedded:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The image files of a folder and its sub-folders, sorted; hidden ones are left out.
+    """The image files of a folder and its sub-folders (also linked ones), sorted; hidden ones are left out.
 
     Raises:
         SourceError: no such folder, or no picture in it.
@@ -64,8 +64,12 @@ def pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; give a folder of pictures")
     found = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    walked = {os.path.realpath(folder)}
+    for where, folders, files in os.walk(folder, followlinks=True):
+        # A person's folder may be a link; a link that leads back up must not lead round and round.
+        inner = {name: os.path.realpath(os.path.join(where, name)) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, real in sorted(inner.items()) if real not in walked]
+        walked.update(inner.values())
         found += [Path(where, f) for f in files if Path(f).suffix.lower() in IMAGE_SUFFIXES and not f.startswith(".")]
     if not found:
         raise SourceError(f"{folder}: no picture in this folder or below it; give a folder of pictures")
