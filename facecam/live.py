@@ -264,7 +264,6 @@ class Outcome:
     frames: int = 0
     seconds: float = 0.0
     names: set[str] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
 
 
 class LiveView:

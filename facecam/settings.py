@@ -71,14 +71,6 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("facecam", appauthor=False))
 
 
-def ensure_home() -> Path:
-    """The home, made if absent, readable by its owner alone."""
-    path = home()
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
-
-
 def load_config(path: Path | None = None) -> dict[str, Any]:
     """The settings in config.toml: a flat table of the names in `Settings`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import cv2
@@ -99,11 +99,6 @@ def align(image: Image, face: Face, template: str, *, zoom: float = 1.0) -> Imag
         matrix = matrix * zoom
         matrix[:, 2] += (1 - zoom) * (side - 1) / 2
     return _warp(image, matrix, side)
-
-
-def align_all(image: Image, faces: Sequence[Face], template: str) -> list[Image]:
-    """`align` for several faces of one frame."""
-    return [align(image, face, template) for face in faces]
 
 
 def _warp(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
