@@ -32,7 +32,7 @@ $(VENV)/.demo-installed: setup.cfg pyproject.toml
 
 $(TEST_VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(TEST_VENV)
-	$(TEST_VENV)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,train,eval,dev]"
+	$(TEST_VENV)/$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,train,eval,mqtt,encrypt,ray,large,dev]"
 	touch $@
 
 clean:
