@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,9 @@ from facecam.vision.classify import Classifier, LabelMatcher
 from facecam.vision.detect import Detector, MmodDetector
 from facecam.vision.embed import Embedder
 from facecam.vision.landmarks import Landmarker
-from facecam.zoo import registry
-from facecam.zoo.packs import Zoo
-from facecam.zoo.session import Device, Model, choose_device, load
+from facecam.zoo import int8, registry
+from facecam.zoo.packs import INT8, Zoo
+from facecam.zoo.session import Device, Model, choose_device, load, open_later
 
 #: Two answers of a classifier about one face have at least this in common.
 CLASSIFIER_LIKENESS = Likeness(0.3, 0.95)
@@ -40,6 +41,9 @@ class Engine:
 
     Attributes:
         pack: its name; device: where the sessions really run; models: role -> name and hash, for headers.
+        detector, embedder: for stills, always in float32. video_detector, video_embedder: for the frames of videos and
+            cameras; in 8-bit integers where that was chosen, else the same two.
+        precision: "int8" or "fp32": of these.
         threshold: cosine similarity that says "the same person" of two pictures: the embedder's own default.
         curve: how often strangers reach a similarity, where that was measured.
     """
@@ -53,19 +57,27 @@ class Engine:
     threshold: float
     curve: ImpostorCurve | None
     settings: Settings
+    video_detector: Detector
+    video_embedder: Embeds
+    precision: str
 
     @property
     def enrols(self) -> bool:
         """Whether people are enrolled: not with a classifier, which brings its names along."""
         return not isinstance(self.embedder, Classifier)
 
+    @property
+    def likeness(self) -> Likeness:
+        """What vectors of one face have in common."""
+        if isinstance(self.embedder, Classifier):
+            return CLASSIFIER_LIKENESS
+        return Likeness(self.threshold - 0.08, min(0.99, self.threshold + 0.007))
+
     def recogniser(self, matcher: Matches) -> Recogniser:
         """The pipeline for one source."""
-        if isinstance(self.embedder, Classifier):
-            likeness = CLASSIFIER_LIKENESS
-        else:
-            likeness = Likeness(self.threshold - 0.08, min(0.99, self.threshold + 0.007))
-        return Recogniser(self.detector, self.landmarker, self.embedder, matcher, self.settings, likeness)
+        return Recogniser(
+            self.video_detector, self.landmarker, self.video_embedder, matcher, self.settings, self.likeness
+        )
 
     def threshold_for(self, samples: Sequence[int], calibration: Calibration | None = None) -> float:
         """The threshold for a gallery: as set by the user, else by the stated risk, else the embedder's own.
@@ -121,7 +133,9 @@ class Engine:
         """
         if isinstance(self.embedder, Classifier):
             return None
-        return UnknownBook(gallery, self.embedder.space, self.threshold, note=note)
+        return UnknownBook(
+            gallery, self.embedder.space, self.threshold, note=note, forget_after=self.settings.forget_unknown_after
+        )
 
 
 def nobody(dim: int, threshold: float) -> Matcher:
@@ -143,15 +157,22 @@ def open_engine(settings: Settings) -> Engine:
             raise UsageFault(f"--model takes an embedder or a classifier; {settings.model} is a {own.card.kind}")
         files = replace(files, embedder=own)
     device = choose_device(settings.device)
-    parts = {
-        role: load(file.path, device=device, threads=settings.threads, card=file.card)
-        for role, file in (
-            ("detector", files.detector),
-            ("landmarks", files.landmarks),
-            ("embedder", files.embedder),
-        )
-        if file is not None
-    }
+    quick = {}
+    if chosen_precision(settings.precision, device) == "int8":
+        quick = {file.id: zoo.model(file.id, "int8") for file in (files.detector, files.embedder) if file.id in INT8}
+    parts: dict[str, Model] = {}
+    videos: dict[str, Model] = {}
+    for role, file in (("detector", files.detector), ("landmarks", files.landmarks), ("embedder", files.embedder)):
+        if file is None:
+            continue
+        # A model with an int8 twin is opened when first used: a video needs the one, photos need the other.
+        open_it = open_later if file.id in quick else load
+        # The landmark trees are many small steps: a second thread costs more than it brings.
+        threads = 1 if role == "landmarks" else settings.threads
+        parts[role] = open_it(file.path, device=device, threads=threads, card=file.card)
+        if file.id in quick:
+            twin = quick[file.id]
+            videos[role] = open_later(twin.path, device=device, threads=settings.threads, card=twin.card)
     detector = _detector(parts["detector"])
     landmarker: LandmarkFinder = Landmarker(parts["landmarks"]) if "landmarks" in parts else _Given()
     recognises = parts["embedder"]
@@ -160,9 +181,9 @@ def open_engine(settings: Settings) -> Engine:
     if card.threshold is None:
         raise ModelInvalid(f"{card.name} states no threshold; export it again with python -m export")
     entry = registry.models().get(files.embedder.id)
-    curve = ImpostorCurve.from_json(entry.impostor) if entry is not None and entry.impostor else None
+    curve = _curve(entry.impostor if entry is not None else card.training.get("impostor"), card.name)
     models = {
-        role: {"name": file.card.name, "sha256": file.sha256}
+        role: {"name": file.card.name, "sha256": file.sha256, **({"precision": "int8"} if file.id in quick else {})}
         for role, file in (
             ("detector", files.detector),
             ("landmarks", files.landmarks),
@@ -170,7 +191,37 @@ def open_engine(settings: Settings) -> Engine:
         )
         if file is not None
     }
-    return Engine(files.name, device, detector, landmarker, embedder, models, card.threshold.value, curve, settings)
+    return Engine(
+        files.name, device, detector, landmarker, embedder, models, card.threshold.value, curve, settings,
+        _detector(videos["detector"]) if "detector" in videos else detector,
+        Embedder(videos["embedder"]) if "embedder" in videos else embedder,
+        "int8" if videos else "fp32",
+    )  # fmt: skip
+
+
+def chosen_precision(wanted: str, device: Device) -> str:
+    """What videos are computed in: "int8" or "fp32".
+
+    Raises:
+        UsageFault: int8 was asked for on a GPU.
+    """
+    if wanted == "int8" and device.name != "cpu":
+        raise UsageFault("--precision int8 is for CPUs; add --device cpu, or leave it at auto")
+    if wanted == "auto":
+        return "int8" if device.name == "cpu" and int8.usable() else "fp32"
+    return wanted
+
+
+def _curve(table: Any, name: str) -> ImpostorCurve | None:
+    """The impostor curve of a known embedder, or the one that python -m export wrote into an added one's card."""
+    if not table:
+        return None
+    try:
+        return ImpostorCurve.from_json(table)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelInvalid(
+            f"{name}: the impostor curve in its card is damaged ({error}); export the model again"
+        ) from error
 
 
 def _detector(model: Model) -> Detector:

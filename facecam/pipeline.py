@@ -27,7 +27,7 @@ from facecam.people.records import Portrait
 from facecam.settings import Settings, min_face_pixels
 from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
 from facecam.vision.align import align
-from facecam.vision.detect import Detector
+from facecam.vision.detect import WINDOW, Detector
 from facecam.vision.portrait import portrait
 from facecam.vision.track import Track, Tracker
 
@@ -37,9 +37,16 @@ from facecam.vision.track import Track, Tracker
 CUT_DIFFERENCE: Final = 8.0
 CUT_CORRELATION: Final = 0.4
 CUT_DROP: Final = 0.3
-#: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a
-#: level's price is its area, so that dear levels come seldom.
-SEARCH_FRAMES: Final = ((0.12, 6), (0.3, 9), (0.6, 15), (1.2, 24), (math.inf, 36))
+#: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
+#: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
+#: each other (`MmodDetector.detect_levels`).
+SEARCH_FRAMES: Final = ((0.04, 6), (0.16, 9), (1.2, 18), (math.inf, 36))
+#: Index of the last search of a level that was not searched yet.
+NEVER: Final = -(10**9)
+#: Where faces are followed back to when they came (`archive.analysis`), a search may come this much more seldom.
+PATIENCE: Final = 2
+#: A believed face that was missed this often in a row is searched on the whole frame, at its size.
+LOST_MISSES: Final = 2
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
 EMBED_UNSURE: Final = (3, 3, 6, 6, 12, 12, 24)
 EMBED_SURE: Final = 45
@@ -164,7 +171,11 @@ class Timing:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """One call of a stage; whoever wants the single calls overrides it (`facecam.bench`)."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 class CutTest:
@@ -212,6 +223,7 @@ class Recogniser:
     Attributes:
         tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
         timing: where the time went. portraits: whether to keep each track's best picture.
+        patient: whether whoever calls follows new faces back in time; searches are then rarer.
     """
 
     def __init__(
@@ -234,6 +246,7 @@ class Recogniser:
         self.timing = Timing()
         self.detect_every = settings.detect_every
         self.portraits = False
+        self.patient = False
         self._cuts = CutTest()
         self._size = (0, 0)
         self._levels: list[tuple[float, int]] = []
@@ -261,13 +274,18 @@ class Recogniser:
             cut = cut or frame.index > 0
         if cut:
             ended = self.tracker.clear()
-            self._searched = [-(10**9)] * len(self._levels)
+            self._searched = [NEVER] * len(self._levels)
         if frame.index < self._next_look and not cut:
             return Step(False, cut, ended)
         self._next_look = frame.index + self.detect_every
         ended += self._look(frame)
         ended += self._embed(frame)
         return Step(True, cut, ended)
+
+    @property
+    def reach(self) -> int:
+        """The longest time between two searches of one level, frames; 0 before the first frame."""
+        return max((gap for _, gap in self._levels), default=0)
 
     def _plan(self, width: int, height: int) -> None:
         """Choose the pyramid for a frame size and how often each level is searched."""
@@ -276,13 +294,14 @@ class Recogniser:
         self._levels = []
         for scale in self.detector.levels(width, height, min_face):
             area = width * height * scale * scale / 1e6
-            self._levels.append((scale, next(frames for limit, frames in SEARCH_FRAMES if area <= limit)))
-        self._searched = [-(10**9)] * len(self._levels)
+            gap = next(frames for limit, frames in SEARCH_FRAMES if area <= limit)
+            self._levels.append((scale, gap * PATIENCE if self.patient else gap))
+        self._searched = [NEVER] * len(self._levels)
 
     def _look(self, frame: Frame) -> list[Track]:
         with self.timing.stage("detect"):
             followed = self.detector.follow(frame.image, self.tracker.predict(frame.time))
-            due = [i for i, (_, gap) in enumerate(self._levels) if frame.index - self._searched[i] >= gap]
+            due = self._due(frame.index)
             found = []
             if due:
                 found = self.detector.detect_levels(frame.image, [self._levels[i][0] for i in due])
@@ -293,11 +312,25 @@ class Recogniser:
             expected = {t.id: (t.predict(frame.time), t.misses) for t in self.tracker.tracks}
             ended = self.tracker.update(frame.index, frame.time, followed, found)
             for track in self.tracker.tracks:
+                if track.misses == LOST_MISSES and track.confirmed:
+                    self._lost(track)
                 if track.id in expected and track.last == frame.index:
                     box, misses = expected[track.id]
                     if misses or track.measured is None or iou(box, track.measured.box) < JUMP_IOU:
                         self.evidence[track.id].next_frame = frame.index
             return ended
+
+    def _due(self, index: int) -> list[int]:
+        """Levels to search now: those whose time has come, and the one an octave below each, which guides it."""
+        due = {i for i, (_, gap) in enumerate(self._levels) if index - self._searched[i] >= gap}
+        due |= {i + 2 for i in due if i + 2 < len(self._levels)}
+        return sorted(due)
+
+    def _lost(self, track: Track) -> None:
+        """Let the levels at which a face of this size shows best be searched at the next look."""
+        best = sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i][0] * track.box[2] / WINDOW)))
+        for i in best[:2]:
+            self._searched[i] = NEVER
 
     def _embed(self, frame: Frame) -> list[Track]:
         """Embed the faces that are worth it; returns tracks that proved to have changed the person."""

@@ -85,6 +85,11 @@ class Frame:
             return luma
         return self._luma
 
+    def release(self) -> None:
+        """Forget the converted picture, where it can be converted again: for who keeps frames for a while."""
+        if self._make_image is not None:
+            self._image = None
+
     def __repr__(self) -> str:
         return f"Frame(index={self.index}, time={self.time:.3f}, size={self.width}x{self.height})"
 

@@ -275,3 +275,52 @@ def test_a_face_that_returns_within_seconds_is_known_at_once() -> None:
             known_at.append(frame.index)
     back = min(k for k in known_at if k > 40)
     assert back <= 66 + 3, "found by the search that is due, and named with its first vector"
+
+
+def test_a_new_face_is_followed_back_to_the_frame_it_came_on() -> None:
+    """It comes when a search has just been done: the next one finds it, and the frames between get it, too."""
+    script = still(50, 40, since=14) | {k: [(50.0 + 5 * (k - 40), 60.0, 80.0, 80.0)] for k in range(40, 60)}
+    records, analysis = analysed(script, frames(60))
+    detector = analysis.recogniser.detector
+    assert isinstance(detector, FakeDetector)
+    searches = [index for index, _ in detector.searched if index > 14]
+    assert searches[0] > 15, "or the test shows nothing"
+    assert [bool(r.faces) for r in records[:14]] == [False] * 14
+    assert all(len(r.faces) == 1 for r in records[15:]), "from the first look on that could see it"
+    assert {f[0] for r in records for f in r.faces} == {1}
+
+
+def test_a_face_is_not_followed_back_over_a_cut_or_into_another_track() -> None:
+    images = frames(60)
+    for k in range(20, 60):
+        images[k][1:] = np.flip(images[k][1:], axis=1)[..., ::-1] // 3 + 150
+    # The face is there from the start, but the detector's searches see it only after the cut.
+    records, _ = analysed(still(50, 60, since=20), images)
+    assert not any(r.faces for r in records[:20]) and all(r.faces for r in records[20:])
+    # A second face comes out of the first one's place: what lies before is the first one's.
+    script: dict[int, list[Box]] = {k: [(50.0, 60.0, 80.0, 80.0)] for k in range(60)}
+    script |= {k: [(50.0, 60.0, 80.0, 80.0), (150.0, 60.0, 80.0, 80.0)] for k in range(31, 60)}
+    records, _ = analysed(script, frames(60))
+    assert {f[0] for r in records[:30] for f in r.faces} == {1}
+    assert all(len(r.faces) == 2 for r in records[33:])
+
+
+def test_a_lost_face_is_searched_at_its_size_before_its_time_has_come() -> None:
+    both = {k: [(40.0, 60.0, 80.0, 80.0)] for k in range(31)}
+    away = {k: [(200.0, 60.0, 80.0, 80.0)] for k in range(31, 60)}  # out of reach of following
+    pipeline = recogniser(both | away)
+    pipeline.patient = True
+    seen = {}
+    for frame in SyntheticSource(frames(60), fps=30):
+        pipeline.step(frame)
+        seen[frame.index] = [t.last for t in pipeline.tracker.tracks if t.box[0] > 150]
+    assert min(k for k, hits in seen.items() if hits) <= 31 + 3 * 4
+
+
+def test_kept_pictures_are_bounded_and_not_converted() -> None:
+    analysis = Analysis(recogniser(still(50, 300)))
+    most = 0
+    for _ in analysis.records(SyntheticSource(frames(300), fps=30)):
+        most = max(most, len(analysis._past))
+        assert len(analysis._past) <= 1 + analysis.recogniser.reach // 3
+    assert most > 3

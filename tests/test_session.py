@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +154,56 @@ def test_threads_leave_a_laptop_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, threads in ((1, 1), (2, 2), (4, 2), (8, 4), (64, 4)):
         monkeypatch.setattr(session.os, "sched_getaffinity", lambda pid, n=cores: set(range(n)), raising=False)
         assert cpu_threads() == threads
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_work_is_spread_in_order_and_its_errors_are_raised(lanes: int) -> None:
+    assert session.spread(lambda n: n * n, list(range(20)), lanes) == [n * n for n in range(20)]
+    assert session.spread(lambda n: n, [], lanes) == []
+    done: list[int] = []
+
+    def work(n: int) -> int:
+        done.append(n)
+        if n == 3:
+            raise IndexError("item 3")
+        return n
+
+    with pytest.raises(IndexError, match="item 3"):
+        session.spread(work, list(range(1000)), lanes)
+    assert len(done) < 1000 or lanes > 1, "what has not begun is left"
+
+
+def test_spread_work_runs_at_once() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+    session.spread(lambda n: meeting.wait(), [0, 1], 2)  # one alone would wait for ever
+
+
+def test_a_model_opened_later_is_loaded_once_and_when_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(tiny(CARD))
+    calls = []
+    load_now = session.load
+    monkeypatch.setattr(session, "load", lambda *a, **k: calls.append(a) or load_now(*a, **k))
+    model = session.open_later(path, device=CPU, card=CARD)
+    assert (model.card, model.device, model.raw, model.lanes, calls) == (CARD, "cpu", False, 1, [])
+    batch = np.full((3, 4), 2, np.float32)
+    session.spread(lambda n: np.testing.assert_array_equal(model.run_batch(batch), batch), range(8), 4)
+    assert len(calls) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_work_is_spread_in_a_forked_child_too() -> None:
+    assert session.spread(str, [1, 2, 3], 2) == ["1", "2", "3"]  # the pool has its thread now
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if session.spread(str, [1, 2, 3], 2) == ["1", "2", "3"] else 1)
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child waits for a thread that it does not have")
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.values import Image
-from facecam.vision.tensor import to_input
+from facecam.vision.tensor import feed
 from facecam.zoo.session import Model
 
 #: Crops in one call of the model: above this a batch brings nothing on a CPU and costs memory.
@@ -50,8 +50,5 @@ class Embedder:
             total = both[: len(crops)] + both[len(crops) :]
             unit: NDArray[np.float32] = total / np.linalg.norm(total, axis=1, keepdims=True)
             return unit
-        parts = [
-            self.model.run_batch(to_input(crops[i : i + MAX_BATCH], self.model.card))
-            for i in range(0, len(crops), MAX_BATCH)
-        ]
+        parts = [feed(self.model, crops[i : i + MAX_BATCH]) for i in range(0, len(crops), MAX_BATCH)]
         return np.concatenate(parts)

@@ -9,6 +9,27 @@ from numpy.typing import NDArray
 
 from facecam.values import Image
 from facecam.zoo.card import ModelCard
+from facecam.zoo.session import Model, spread
+
+
+def feed(model: Model, images: Sequence[Image], *, alone: bool = False) -> NDArray[np.float32]:
+    """First output of a model for images (BGR uint8, H x W x 3) of one size.
+
+    Args:
+        alone: whether this thread does all of it; else images are shared out, where that is quicker.
+    """
+    if not model.raw:
+        return model.run_batch(to_input(images, model.card))
+    if alone or len(images) == 1:
+        return model.run_batch(_stacked(images))
+    share = -(-len(images) // model.lanes)
+    parts = [images[i : i + share] for i in range(0, len(images), share)]
+    return np.concatenate(spread(lambda part: model.run_batch(_stacked(part)), parts, model.lanes))
+
+
+def _stacked(images: Sequence[Image]) -> NDArray[np.uint8]:
+    """N x H x W x 3; a single image is not copied."""
+    return np.ascontiguousarray(images[0])[None] if len(images) == 1 else np.stack(images)
 
 
 def to_input(images: Sequence[Image], card: ModelCard) -> NDArray[np.float32]:

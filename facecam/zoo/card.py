@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
@@ -101,8 +102,11 @@ class ModelCard:
         need(self.kind in KINDS, f"kind is one of {KINDS}, not {self.kind!r}")
         need(self.colour in ("RGB", "BGR"), f"colour is RGB or BGR, not {self.colour!r}")
         need(
-            len(self.mean) == 3 and len(self.std) == 3 and all(s > 0 for s in self.std),
-            "mean and std have three values, std above zero",
+            len(self.mean) == 3
+            and len(self.std) == 3
+            and all(s > 0 for s in self.std)
+            and all(math.isfinite(value) for value in (*self.mean, *self.std)),
+            "mean and std have three finite values, std above zero",
         )
         need(len(self.size) == 2 and all(0 <= s <= 8192 for s in self.size), f"size {self.size} is absurd")
         need(bool(self.input) and bool(self.outputs), "input and outputs are named")
@@ -143,13 +147,13 @@ class ModelCard:
         """
         try:
             data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ModelInvalid(f"the model card is not JSON ({error}); export the model again") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+            raise ModelInvalid(f"the model card is not JSON ({_short(error)}); export the model again") from error
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise ModelInvalid(f"the model card is not of schema {SCHEMA}; export the model again")
         known = {f.name for f in fields(cls)}
         if unknown := set(data) - known:
-            raise ModelInvalid(f"the model card has unknown entries {sorted(unknown)}; update facecam")
+            raise ModelInvalid(f"the model card has unknown entries {_short(sorted(unknown))}; update facecam")
         try:
             for key in ("size", "mean", "std", "outputs", "labels"):
                 if key in data:
@@ -158,8 +162,14 @@ class ModelCard:
                 data["threshold"] = Threshold(**data["threshold"])
             _check_types(data)
             return cls(**data)
-        except (TypeError, ValueError) as error:
-            raise ModelInvalid(f"the model card is wrong: {error}; export the model again") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ModelInvalid(f"the model card is wrong: {_short(error)}; export the model again") from error
+
+
+def _short(what: object) -> str:
+    """For a message: a card is untrusted input, and may hold megabytes and control characters."""
+    text = ascii(str(what))[1:-1]
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _check_types(data: Mapping[str, Any]) -> None:

@@ -196,7 +196,8 @@ def verify(zoo: Zoo) -> list[Verdict]:
         wanted = set()
     for entry in registry.models().values():
         verdicts += _verify_known(zoo, entry, entry.id in wanted)
-    return verdicts + [_verify_ready(zoo, id) for id in zoo.added()]
+    again = "add it again: facecam models add FILE"
+    return verdicts + [_verify_ready(id, zoo.path_of(id), again) for id in zoo.added()]
 
 
 def _verify_known(zoo: Zoo, entry: registry.ModelEntry, wanted: bool) -> list[Verdict]:
@@ -214,14 +215,10 @@ def _verify_known(zoo: Zoo, entry: registry.ModelEntry, wanted: bool) -> list[Ve
         else:
             how = "reinstall face_recognition_models" if entry.origin == "package" else again
             verdicts.append(Verdict(entry.id, source, "damaged", f"another SHA-256 than pinned; {how}"))
-    if zoo.path_of(entry.id).exists():
-        verdicts.append(_verify_ready(zoo, entry.id))
-    return verdicts
+    return verdicts + [_verify_ready(entry.id, path, again) for path in zoo.ready_paths(entry.id) if path.exists()]
 
 
-def _verify_ready(zoo: Zoo, id: str) -> Verdict:
-    path = zoo.path_of(id)
-    again = f"run: facecam models pull {id}" if id in registry.models() else "add it again: facecam models add FILE"
+def _verify_ready(id: str, path: Path, again: str) -> Verdict:
     try:
         stored = shelf.get(path)
     except ModelInvalid as error:

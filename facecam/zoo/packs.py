@@ -25,9 +25,11 @@ from facecam.zoo.registry import DEFAULT_PACK, ModelEntry
 
 #: Stands in the names of files made from other files. Raise it when zoo.dlib, zoo.graph or a card in
 #: registry.json changes what is made: files of another number are made anew.
-CONVERTER: Final = 1
+CONVERTER: Final = 3
 
 ACTIVE_SCHEMA: Final = "facecam.active/1"
+#: Known models of which an int8 file can be made, too, for CPUs that gain by it (`zoo.int8`).
+INT8: Final = frozenset(("dlib-detector", "dlib-embedder"))
 #: Names of added models: what `clean_name` makes.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LANDMARKS: Final = "dlib-landmarks"
@@ -110,10 +112,11 @@ class Zoo:
 
     # --- which models ---
 
-    def path_of(self, id: str) -> Path:
+    def path_of(self, id: str, precision: str = "fp32") -> Path:
         """Where the ready file of a model is, or would be."""
         if id in registry.models():
-            return self.folder / f"{id}.v{CONVERTER}.onnx"
+            mark = "" if precision == "fp32" else f".{precision}"
+            return self.folder / f"{id}{mark}.v{CONVERTER}.onnx"
         return self.folder / f"user-{id}.onnx"
 
     def source_of(self, entry: ModelEntry) -> Path:
@@ -230,9 +233,15 @@ class Zoo:
         landmarks = self.model(choice.landmarks) if choice.landmarks else None
         return PackFiles(choice.name, self.model(choice.detector), landmarks, self.model(choice.embedder))
 
-    def model(self, id: str) -> ModelFile:
-        """One model's ready file; made if need be."""
-        path = self.path_of(id)
+    def model(self, id: str, precision: str = "fp32") -> ModelFile:
+        """One model's ready file; made if need be.
+
+        Args:
+            precision: "fp32", or "int8" for the models in `INT8`.
+        """
+        if precision != "fp32" and id not in INT8:
+            raise ValueError(f"{id} has no {precision} file")
+        path = self.path_of(id, precision)
         entry = registry.models().get(id)
         try:
             stored = shelf.get(path)
@@ -247,10 +256,10 @@ class Zoo:
                     f"model {id} is not installed; add it again: facecam models add FILE, "
                     f"or go back: facecam models use {DEFAULT_PACK}"
                 )
-            stored = self._make(entry)
+            stored = self._make(entry, precision)
         return ModelFile(stored.path, stored.card, stored.sha256, id)
 
-    def _make(self, entry: ModelEntry) -> shelf.Stored:
+    def _make(self, entry: ModelEntry, precision: str) -> shelf.Stored:
         """Make a known model's ready file from its source; two processes may try at once."""
         source = self.source_of(entry)
         if not source.is_file():
@@ -259,7 +268,7 @@ class Zoo:
                 f"(or place the file by hand: facecam models add {entry.file})"
             )
         self.make_folder()
-        path = self.path_of(entry.id)
+        path = self.path_of(entry.id, precision)
         with shelf.locked(self.folder, "make"):
             with contextlib.suppress(ModelInvalid):  # a damaged one is replaced below
                 if ready := shelf.get(path):  # another process was quicker
@@ -271,7 +280,7 @@ class Zoo:
             if entry.origin == "package":
                 from facecam.zoo.session import read_card
 
-                made = dlib.convert(entry.role, data)
+                made = dlib.convert(entry.role, data, precision)
                 card = read_card(made)
             else:
                 from facecam.zoo import graph
@@ -284,7 +293,7 @@ class Zoo:
                 made, card = graph.prepare(graph.parse(data, entry.file), entry.card, entry.file)
             stored = shelf.put(path, made, card, made_from=entry.sha256, origin=entry.source)
             shelf.sweep(self.folder)
-            for old in self.folder.glob(f"{entry.id}.v*.onnx"):
+            for old in self.folder.glob(f"{path.name.rpartition('.v')[0]}.v*.onnx"):
                 if old != path:
                     shelf.remove(old)
             return stored
@@ -318,14 +327,18 @@ class Zoo:
         return [self.model(entry.id) for entry in entries]
 
     def discard_damaged(self, id: str) -> None:
-        """Take a known model's ready file away unless its hash is right, so that it is made anew."""
-        path = self.path_of(id)
-        try:
-            stored = shelf.get(path)
-        except ModelInvalid:
-            stored = None
-        if stored is None or not shelf.intact(stored):
-            shelf.remove(path)
+        """Take a known model's ready files away unless their hash is right, so that they are made anew."""
+        for path in self.ready_paths(id):
+            try:
+                stored = shelf.get(path)
+            except ModelInvalid:
+                stored = None
+            if stored is None or not shelf.intact(stored):
+                shelf.remove(path)
+
+    def ready_paths(self, id: str) -> list[Path]:
+        """The ready files of a model that may be there: float32, and 8-bit integers where such can be made."""
+        return [self.path_of(id, precision) for precision in ("fp32", "int8") if precision == "fp32" or id in INT8]
 
     def make_folder(self) -> None:
         """Make the home and its models folder."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import ctypes
 import functools
 import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facecam.errors import DependencyMissing, DeviceUnavailable, ModelInvalid, ModelMissing
 from facecam.zoo.card import METADATA_KEY, ModelCard
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: CUDA options: EXHAUSTIVE costs 0.6 s for each new shape; the arena grows only as asked.
 CUDA_OPTIONS: Final = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
@@ -128,11 +134,17 @@ class Model:
     Attributes:
         card: what it eats and gives.
         device: "cpu" or "cuda": where its session really runs.
+        raw: whether it eats uint8 pictures as they are, N x height x width x 3.
+        lanes: how many calls at once are quickest; above one the session itself has one thread, see `spread`.
     """
 
-    def __init__(self, session: Any, card: ModelCard) -> None:
+    def __init__(self, session: Any, card: ModelCard, lanes: int = 1) -> None:
         self._session = session
         self.card = card
+        self.lanes = lanes
+        self.raw = any(
+            v.name == card.input and v.type == "tensor(uint8)" and len(v.shape) == 4 for v in session.get_inputs()
+        )
         self.device = "cuda" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -140,7 +152,7 @@ class Model:
         outputs: list[NDArray[Any]] = self._session.run(list(self.card.outputs), dict(feeds))
         return outputs
 
-    def run_batch(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run_batch(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """First output for a batch (N x ...); on CUDA padded to the sizes in `BATCHES`, split above the largest."""
         if self.device == "cpu":
             result: NDArray[np.float32] = self.run({self.card.input: batch})[0]
@@ -152,6 +164,77 @@ class Model:
             padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
             parts.append(self.run({self.card.input: padded})[0][: len(part)])
         return np.concatenate(parts)
+
+
+class _Later(Model):
+    """A model whose session is made when it is first used."""
+
+    def __init__(self, make: Callable[[], Model], card: ModelCard, device: Device, raw: bool, lanes: int) -> None:
+        self._make = make
+        self.lanes = lanes
+        self._made: Model | None = None
+        self._lock = threading.Lock()
+        self.card, self.device, self.raw = card, device.name, raw
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        if self._made is None:
+            with self._lock:
+                self._made = self._made or self._make()
+        return self._made.run(feeds)
+
+
+def open_later(path: Path, *, device: Device, threads: int = 0, card: ModelCard) -> Model:
+    """A model of the shelf (`zoo.packs`) that is loaded when it is first used; until then it costs nothing.
+
+    One in int8 is so quick that sharing one call among threads costs much of what it brings: several calls are made at
+    once instead, each by one thread.
+    """
+    small = ".int8." in path.name
+    lanes = cpu_threads(threads) if small else 1
+
+    def make() -> Model:
+        return load(path, device=device, threads=1 if small else threads, card=card)
+
+    return _Later(make, card, device, small, lanes)
+
+
+def spread(work: Callable[[T], R], items: Sequence[T], lanes: int) -> list[R]:
+    """``work`` for each item, by so many threads at once, this one among them; the results in order.
+
+    Items should come largest first. What ``work`` raises is raised here, when all threads have stopped.
+    """
+    if lanes < 2 or len(items) < 2:
+        return [work(item) for item in items]
+    results: dict[int, R] = {}
+    waiting = collections.deque(enumerate(items))
+
+    def some() -> None:
+        while True:
+            try:
+                number, item = waiting.popleft()
+            except IndexError:
+                return
+            results[number] = work(item)
+
+    others = [_pool(lanes - 1).submit(some) for _ in range(min(lanes, len(items)) - 1)]
+    try:
+        some()
+    finally:
+        waiting.clear()
+        others = [other for other in others if not other.cancel()]  # what has not begun has nothing left to do
+        concurrent.futures.wait(others)
+    for other in others:
+        other.result()
+    return [results[i] for i in range(len(items))]
+
+
+@functools.cache
+def _pool(size: int) -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix="models")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has the pool, but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def load(model: Path | bytes, *, device: Device, threads: int = 0, card: ModelCard | None = None) -> Model:
