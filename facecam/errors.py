@@ -13,10 +13,12 @@
     │   └── DownloadFailed
     ├── GalleryError            exit 14  the gallery is of another model, or damaged
     │   ├── GalleryOfAnotherModel
+    │   ├── GalleryLocked
     │   └── GalleryDamaged
     ├── DeviceUnavailable       exit 1   the device asked for by name cannot run a model
     ├── DisplayUnavailable      exit 1   there is no screen to open a window on
     ├── MediaError              exit 1   an image or video cannot be decoded
+    ├── ArchiveError            exit 1   the archive index is absent, damaged, or of another run
     ├── OutputError             exit 1   an output cannot be written (exists, permission, disk full)
     └── DependencyMissing       exit 1   an optional package or a system library is absent
 
@@ -86,6 +88,10 @@ class GalleryOfAnotherModel(GalleryError):
     """The samples were made by an embedder of another vector space."""
 
 
+class GalleryLocked(GalleryError):
+    """The gallery is encrypted, and its passphrase was not given or is wrong."""
+
+
 class GalleryDamaged(GalleryError):
     """The gallery's database fails its integrity check or has an unknown schema."""
 
@@ -100,6 +106,10 @@ class DisplayUnavailable(FacecamError):
 
 class MediaError(FacecamError):
     """An image or a video cannot be decoded."""
+
+
+class ArchiveError(FacecamError):
+    """The archive index cannot be used as it is."""
 
 
 class OutputError(FacecamError):

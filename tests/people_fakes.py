@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -13,7 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from facecam.people.database import Database, open_database
 from facecam.people.gallery import Gallery
+from facecam.people.schema import MIGRATIONS
+from facecam.people.sqlite import Migration
+from facecam.people.store import GALLERY
 from facecam.values import Sample, Template
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +59,11 @@ def sample(seed: int, space: str = SPACE, crop: bool = True, dim: int = 128) -> 
         np.arange(10, dtype=np.float32).reshape(5, 2) + seed % 7 if crop else None,
         "dlib5" if crop else None,
     )
+
+
+def open_store(path: Path, migrations: tuple[Migration, ...] = MIGRATIONS) -> Database:
+    """The gallery's file, with another schema."""
+    return open_database(path, dataclasses.replace(GALLERY, migrations=migrations))
 
 
 Model = dict[str, set[str]]

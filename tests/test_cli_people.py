@@ -98,6 +98,7 @@ def test_list_json(run: Any, enrolled: Path, arguments: list[str]) -> None:
         "created": "",
         "updated": "",
         "spaces": [SPACE],
+        "consent": None,
     }
 
 
@@ -174,14 +175,15 @@ def test_remove_really_deletes(run: Any, enrolled: Path) -> None:
     assert [t for t in traces(enrolled, secrets) if t[0].startswith("gallery")] == []
     code, out, _ = run("remove", "bob", "--yes", "--json")
     assert code == 0
-    assert json.loads(out) == {"name": "bob", "samples": 1, "crops": 0, "backups": [], "problem": None}
+    nothing = {"backups": [], "renewed": [], "stale": [], "problem": None}
+    assert json.loads(out) == {"name": "bob", "samples": 1, "crops": 0, **nothing}
     assert run("remove", "bob", "-y")[0] == 10
 
 
 def test_traces_that_may_be_left_are_told(run: Any, enrolled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facecam.people import store
+    from facecam.people.database import Database, Erased
 
-    monkeypatch.setattr(store.Store, "erase", lambda self: store.Erased((), "another process is reading the gallery"))
+    monkeypatch.setattr(Database, "erase", lambda self: Erased((), "another process is reading the gallery"))
     code, out, err = run("remove", "bob", "-y")
     assert code == 1 and "bob was deleted" in out and "traces of bob may be left" in err and err.count("\n") == 1
 

@@ -151,9 +151,9 @@ def test_forgetting_asks(run: Any, met: Path) -> None:
 
 
 def test_traces_that_may_be_left_are_told(run: Any, met: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facecam.people import store
+    from facecam.people.database import Database, Erased
 
-    monkeypatch.setattr(store.Store, "erase", lambda self: store.Erased((), "another process is reading the gallery"))
+    monkeypatch.setattr(Database, "erase", lambda self: Erased((), "another process is reading the gallery"))
     code, out, err = run("forget", "--all", "-y")
     assert code == 1 and "3 unknown people deleted" in out and "traces of unknown people may be left" in err
 

@@ -281,7 +281,7 @@ def test_a_wrong_name_imports_nobody(other: Gallery, file: Path, name: str) -> N
         "[]",
         "{}",
         "not json",
-        '{"schema": "facecam.gallery/2", "created": "2026-01-31T12:00:00Z", "people": []}',
+        '{"schema": "facecam.gallery/3", "created": "2026-01-31T12:00:00Z", "people": []}',
         '{"schema": "facecam.gallery/1", "created": "2026-01-31T12:00:00Z"}',
         '{"schema": "facecam.gallery/1", "created": 1, "people": []}',
         '{"schema": "facecam.gallery/1", "created": "2026-01-31T12:00:00Z", "people": {}}',

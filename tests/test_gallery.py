@@ -475,7 +475,7 @@ def test_the_schema_is_what_was_released(path: Path) -> None:
         "migration(name, applied)",
         "negative(id, person, digest, source, created)",
         "negative_template(id, negative, space, vector)",
-        "person(id, name, created, updated)",
+        "person(id, name, created, updated, consent, consented)",
         "sample(id, person, digest, source, quality, landmarks, scheme, created)",
         "stranger(id, first_seen, last_seen, source, seen, merged_into)",
         "stranger_crop(stranger, image, quality, landmarks, scheme)",

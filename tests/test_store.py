@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import stat
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facecam.errors import FacecamError, GalleryDamaged, GalleryError, OutputError
-from facecam.people import files, store
+from facecam.people import database, files, sqlite
 from facecam.people.gallery import Gallery
-from facecam.people.schema import MIGRATIONS, Migration
-from facecam.people.store import Store
-from tests.people_fakes import in_model, sample, secrets_of, start, state, steps, traces, try_all
+from facecam.people.schema import MIGRATIONS
+from facecam.people.sqlite import Migration
+from tests.people_fakes import in_model, open_store, sample, secrets_of, start, state, steps, traces, try_all
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_without_create_an_absent_gallery_is_empty_and_nothing_is_written(path: 
 
 
 def test_settings_of_the_connection(path: Path) -> None:
-    with contextlib.closing(Store.open(path)) as opened, opened.read() as db:
+    with contextlib.closing(open_store(path)) as opened, opened.read() as db:
         got = [db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("journal_mode", "synchronous", "secure_delete")]
         assert got == ["wal", 2, 1]
         assert db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
@@ -106,7 +105,7 @@ def test_backup_is_a_gallery_of_one_moment(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", [ValueError, KeyboardInterrupt, GalleryError])
 def test_an_exception_leaves_nothing(path: Path, fault: type[BaseException]) -> None:
     filled(path)
-    with contextlib.closing(Store.open(path)) as opened:
+    with contextlib.closing(open_store(path)) as opened:
         before = opened.changes()
         with pytest.raises(fault), opened.atomic() as db:
             db.execute("DELETE FROM person")
@@ -121,7 +120,7 @@ def test_an_exception_leaves_nothing(path: Path, fault: type[BaseException]) -> 
 
 def test_atomic_does_not_nest(path: Path) -> None:
     with (
-        contextlib.closing(Store.open(path)) as opened,
+        contextlib.closing(open_store(path)) as opened,
         opened.atomic(),
         pytest.raises(RuntimeError),
         opened.atomic(),
@@ -130,7 +129,7 @@ def test_atomic_does_not_nest(path: Path) -> None:
 
 
 def test_mistakes_stay_loud(path: Path) -> None:
-    with contextlib.closing(Store.open(path)) as opened:
+    with contextlib.closing(open_store(path)) as opened:
         with pytest.raises(sqlite3.OperationalError), opened.read() as db:
             db.execute("SELECT nonsense FROM nowhere")
         with pytest.raises(sqlite3.IntegrityError), opened.atomic() as db:
@@ -160,7 +159,7 @@ def test_threads_of_one_process_share_a_store(path: Path) -> None:
 
 def test_a_lock_held_too_long_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path)
-    monkeypatch.setattr(store, "PATIENCE", 0.2)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.2)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with Gallery.open(path) as gallery:
@@ -456,8 +455,8 @@ REBUILD = Migration(
     "0099_rebuild",
     (
         "CREATE TABLE person_new (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created TEXT NOT NULL,"
-        " updated TEXT NOT NULL, nickname TEXT)",
-        "INSERT INTO person_new SELECT id, name, created, updated, nickname FROM person",
+        " updated TEXT NOT NULL, consent TEXT, consented TEXT, nickname TEXT)",
+        "INSERT INTO person_new SELECT id, name, created, updated, consent, consented, nickname FROM person",
         "DROP TABLE person",
         "ALTER TABLE person_new RENAME TO person",
     ),
@@ -469,7 +468,7 @@ def test_an_old_gallery_is_copied_and_migrated(path: Path) -> None:
     with Gallery.open(path) as gallery:
         before, version = state(gallery), gallery.version()
     newest = (*MIGRATIONS, NEXT, REBUILD)
-    with contextlib.closing(Store.open(path, migrations=newest)) as opened:
+    with contextlib.closing(open_store(path, newest)) as opened:
         with opened.read() as db:
             assert db.execute("SELECT nickname FROM person ORDER BY id").fetchone() == ("PERSON 0",)
             assert [row[0] for row in db.execute("SELECT name FROM migration ORDER BY name")] == [
@@ -483,18 +482,18 @@ def test_an_old_gallery_is_copied_and_migrated(path: Path) -> None:
     with Gallery.open(copies[0]) as old:
         assert state(old) == before
     before_again = copies[0].stat().st_mtime_ns
-    Store.open(path, migrations=newest).close()  # nothing left to do
+    open_store(path, newest).close()  # nothing left to do
     assert copies[0].stat().st_mtime_ns == before_again
 
 
 def test_a_new_gallery_gets_all_migrations_without_a_copy(path: Path) -> None:
-    with contextlib.closing(Store.open(path, migrations=(*MIGRATIONS, NEXT))) as opened, opened.read() as db:
+    with contextlib.closing(open_store(path, (*MIGRATIONS, NEXT))) as opened, opened.read() as db:
         assert db.execute("SELECT count(nickname) FROM person").fetchone() == (0,)
     assert [p.name for p in path.parent.iterdir()] == ["gallery.db"]
 
 
 def test_a_gallery_of_a_newer_facecam(path: Path) -> None:
-    Store.open(path, migrations=(*MIGRATIONS, NEXT)).close()
+    open_store(path, (*MIGRATIONS, NEXT)).close()
     data = path.read_bytes()
     with pytest.raises(GalleryError, match=r"newer facecam .*0098_nickname.*update facecam") as error:
         Gallery.open(path)
@@ -513,7 +512,7 @@ def test_a_failed_migration_changes_nothing(path: Path, bad: str) -> None:
     filled(path)
     broken = Migration("0002_broken", ("ALTER TABLE person ADD COLUMN x", "DELETE FROM crop", bad))
     with pytest.raises((sqlite3.OperationalError, GalleryDamaged)):
-        Store.open(path, migrations=(*MIGRATIONS, broken))
+        open_store(path, (*MIGRATIONS, broken))
     with Gallery.open(path) as gallery:
         assert len(state(gallery)) == 3
         with gallery.store.read() as db:
@@ -528,7 +527,7 @@ def test_no_room_for_the_copy_means_no_migration(path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(files, "put_in_place", full)
     with pytest.raises(OutputError, match="No space left"):
-        Store.open(path, migrations=(*MIGRATIONS, NEXT))
+        open_store(path, (*MIGRATIONS, NEXT))
     with Gallery.open(path) as gallery:
         assert len(state(gallery)) == 3
     assert [p.name for p in path.parent.iterdir()] == ["gallery.db"]
@@ -539,9 +538,10 @@ def test_processes_that_migrate_at_once(path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from facecam.people.store import Store
-from facecam.people.schema import MIGRATIONS, Migration
-Store.open(Path(sys.argv[1]), migrations=(*MIGRATIONS, Migration("0002_n", ("ALTER TABLE person ADD COLUMN n",))))
+from facecam.people.schema import MIGRATIONS
+from facecam.people.sqlite import Migration
+from tests.people_fakes import open_store
+open_store(Path(sys.argv[1]), (*MIGRATIONS, Migration("0002_n", ("ALTER TABLE person ADD COLUMN n",))))
 """
     processes = [start(code, path) for _ in range(4)]
     for process in processes:
@@ -561,9 +561,9 @@ def test_a_removal_that_was_killed_before_erasing_is_finished_at_the_next_openin
     code = """
 import os, sys
 from pathlib import Path
-from facecam.people import store
+from facecam.people.database import Database
 from facecam.people.gallery import Gallery
-store.Store.erase = lambda self: os.kill(os.getpid(), 9)
+Database.erase = lambda self: os.kill(os.getpid(), 9)
 Gallery.open(Path(sys.argv[1])).remove("Person 0")
 """
     assert start(code, path).wait() == -9
@@ -576,7 +576,7 @@ Gallery.open(Path(sys.argv[1])).remove("Person 0")
 
 
 def test_a_reader_in_the_way_is_told_and_made_good_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "ERASE_PATIENCE", 0.1)
+    monkeypatch.setattr(database, "ERASE_PATIENCE", 0.1)
     filled(path)
     secret = secrets_of(0)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
@@ -604,37 +604,6 @@ with Gallery.open(Path(sys.argv[1])) as gallery:
         print(number, flush=True)
 print("end", flush=True)
 """
-
-
-@pytest.mark.slow
-def test_kills_leave_every_acknowledged_change_and_no_half_of_another(path: Path) -> None:
-    interrupted = 0
-    for round_ in range(12):
-        for file in path.parent.glob("*") if path.parent.exists() else ():
-            file.unlink()
-        process = start(WORKER, path, round_, "")
-        assert process.stdout is not None
-        for _ in range(1 + round_ * 7):
-            process.stdout.readline()
-        time.sleep(0.0007 * (round_ % 5))  # not always right after an acknowledgement
-        process.kill()
-        rest = process.stdout.read().split()
-        process.wait()
-        acknowledged = 1 + round_ * 7 + len([word for word in rest if word.isdigit()])
-        interrupted += "end" not in rest
-        todo = steps(round_)
-        certain: dict[str, set[str]] = {}
-        for step in todo[:acknowledged]:
-            in_model(certain, step)
-        possible = {name: set(digests) for name, digests in certain.items()}
-        for step in todo[acknowledged : acknowledged + 1]:
-            in_model(possible, step)
-        with Gallery.open(path) as gallery:
-            assert state(gallery) in (certain, possible)
-            with gallery.store.read() as db:
-                assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-                assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-    assert interrupted >= 10
 
 
 @pytest.mark.slow

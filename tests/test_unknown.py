@@ -18,16 +18,16 @@ from facecam.engine import Engine
 from facecam.errors import GalleryDamaged, OutputError, PersonNotFound, UsageFault
 from facecam.people import strangers, unknown
 from facecam.people.cluster import clusters
+from facecam.people.database import Database
 from facecam.people.gallery import Gallery
 from facecam.people.records import Portrait
 from facecam.people.schema import MIGRATIONS
-from facecam.people.store import Store
 from facecam.people.unknown import UnknownBook, unknown_name, unknown_number
 from facecam.values import Image
 from facecam.video.photos import read_photo
 from facecam.vision.align import align
 from facecam.vision.portrait import portrait
-from tests.people_fakes import SPACE, digest, png, sample, secrets_of, start, traces, vector
+from tests.people_fakes import SPACE, digest, open_store, png, sample, secrets_of, start, traces, vector
 from tests.support import portrait as photo
 
 OTHER = "space-two"
@@ -331,7 +331,7 @@ def test_a_gallery_that_cannot_be_written_ends_remembering_and_not_the_run(
     def full(*args: object, **more: object) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr(Store, "atomic", full)
+    monkeypatch.setattr(Database, "atomic", full)
     assert book.identify(view(1, 1), 1.0) == 1
     assert book.identify(view(2, 0), 1.0) == 2 and book.identify(view(2, 1), 1.0) == 2
     assert not book.remembers and len(notes) == 1 and "disk is full" in notes[0]
@@ -550,10 +550,10 @@ def test_forgetting_that_was_killed_before_erasing_is_finished_at_the_next_openi
         opened.reject("Ada", [sample(2)])
         UnknownBook(opened, SPACE, 0.8).identify(view(3, 0), 1.0)
 
-        def killed(self: Store) -> None:
+        def killed(self: Database) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(Store, "erase", killed)
+        monkeypatch.setattr(Database, "erase", killed)
         for change in (lambda: strangers.forget(opened, [1]), lambda: opened.unreject("Ada", [digest(2)])):
             with pytest.raises(KeyboardInterrupt):
                 change()
@@ -592,7 +592,7 @@ def test_a_damaged_template_is_told(gallery: Gallery, blob: bytes) -> None:
 
 
 def test_a_gallery_from_before_unknown_people(path: Path) -> None:
-    old = Gallery(Store.open(path, migrations=MIGRATIONS[:1]))
+    old = Gallery(open_store(path, MIGRATIONS[:1]))
     with old.store.atomic() as db:
         db.execute("INSERT INTO person (name, created, updated) VALUES ('Ada', 'x', 'x')")
         db.execute("INSERT INTO sample (person, digest, source, quality, created) VALUES (1, 'd', 's', 0.5, 'x')")

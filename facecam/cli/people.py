@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from facecam.cli import people_faults, people_unknown
+from facecam.cli import people_copies, people_encryption, people_faults, people_unknown
 from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json, table
 from facecam.people.names import escaped
 
@@ -23,6 +24,7 @@ def _facts(person: Person) -> dict[str, Any]:
         "created": person.created,
         "updated": person.updated,
         "spaces": list(person.spaces),
+        "consent": None if person.consent is None else asdict(person.consent),
     }
 
 
@@ -30,7 +32,7 @@ def _facts(person: Person) -> dict[str, Any]:
 @AS_JSON
 @click.pass_context
 def people(ctx: click.Context, as_json: bool) -> None:
-    """List, check, rename, merge, remove, export and import people; unknown people, too.
+    """List, check, rename, merge, remove, export, import, back up and encrypt people; unknown people, too.
 
     Without a command: list.
     """
@@ -79,7 +81,9 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         print_json({**_facts(person), "pictures": pictures, "negatives": rejected})
         return
     click.echo(f"{escaped(person.name)}: {count(person.samples, 'sample')}, {count(person.crops, 'crop')} kept")
-    click.echo(f"enrolled {person.created}, changed {person.updated}, model space {', '.join(person.spaces)}\n")
+    click.echo(f"enrolled {person.created}, changed {person.updated}, model space {', '.join(person.spaces)}")
+    agreed_to = "none noted" if person.consent is None else f"{escaped(person.consent.note)} ({person.consent.date})"
+    click.echo(f"consent: {agreed_to}\n")
     rows = [
         [s.source, f"{s.quality:.2f}", s.created, f"{s.crop_bytes} bytes" if s.crop_bytes else "none", s.digest[:12]]
         for s in samples
@@ -132,8 +136,8 @@ def merge(ctx: click.Context, source: str, target: str, as_json: bool) -> None:
 def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> int:
     """Delete a person for good: name, vectors and crops.
 
-    The database is rewritten so that nothing of the person stays in its files. Copies that facecam
-    made of the gallery before an update hold the person, too, and are deleted as well. Your own
+    The database is rewritten so that nothing of the person stays in its files. Copies of it that facecam
+    keeps are deleted, and your backups (facecam people backup) are made anew without the person. Your own
     photos, labelled files and exports stay.
     """
     with open_gallery() as gallery:
@@ -151,6 +155,8 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> int:
                 "samples": removed.samples,
                 "crops": removed.crops,
                 "backups": [str(path) for path in removed.backups],
+                "renewed": [str(path) for path in removed.renewed],
+                "stale": [str(path) for path in removed.stale],
                 "problem": removed.problem,
             }
         )
@@ -158,7 +164,7 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> int:
         click.echo(
             f"{shown} was deleted: {count(removed.samples, 'sample')} and {count(removed.crops, 'crop')} are gone."
         )
-    return erased_too(() if as_json or ctx.obj else removed.backups, removed.problem, shown)
+    return erased_too(removed, shown, quiet=bool(as_json or ctx.obj))
 
 
 @people.command(epilog="Example: facecam people export Ada Grace -o people.json")
@@ -236,5 +242,10 @@ def import_(ctx: click.Context, file: Path, on_conflict: str, as_json: bool) -> 
             )
 
 
-for _command in (*people_faults.COMMANDS, *people_unknown.COMMANDS):
+for _command in (
+    *people_faults.COMMANDS,
+    *people_unknown.COMMANDS,
+    *people_copies.COMMANDS,
+    *people_encryption.COMMANDS,
+):
     people.add_command(_command)

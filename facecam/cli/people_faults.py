@@ -173,7 +173,7 @@ def _undo(gallery: Gallery, name: str, shown: str, given: list[str], as_json: bo
         print_json({"name": shown, "withdrawn": gone, "backups": backups, "problem": done.problem})
     else:
         click.echo(f"{count(len(done.negatives), 'picture')} no longer kept as not being {shown}")
-    return erased_too(() if as_json else done.backups, done.problem, "the rejected face")
+    return erased_too(done, "the rejected face", quiet=as_json)
 
 
 def _negative(kept: list[Negative], text: str, shown: str) -> Negative:

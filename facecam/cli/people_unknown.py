@@ -13,7 +13,7 @@ from facecam.cli.options import settings as setting_options
 from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json, table
 from facecam.errors import UsageFault
 from facecam.people.names import escaped
-from facecam.settings import Settings
+from facecam.settings import Settings, seconds_of
 
 if TYPE_CHECKING:
     from facecam.people.gallery import Gallery
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--sheet", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Draw their pictures.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @AS_JSON
-@setting_options("threshold", "device", "pack", "threads")
+@setting_options("threshold", "device", "pack", "threads", "forget_unknown_after")
 @click.pass_context
 def unknown(
     ctx: click.Context,
@@ -36,7 +36,7 @@ def unknown(
     overwrite: bool,
     as_json: bool,
     settings: Settings,
-) -> None:
+) -> int:
     """List the unknown people that facecam remembers: who, how often, when.
 
     Nobody is remembered until you turn it on (--remember on): they did not agree to it. Templates and one
@@ -45,9 +45,16 @@ def unknown(
     from facecam.people import strangers
 
     as_json = as_json or bool(ctx.obj)
+    status = 0
     with open_gallery(create=remember == "on") as gallery:
         if remember is not None and (remember == "on") != strangers.remembers(gallery):
             strangers.remember(gallery, remember == "on")
+        if settings.forget_unknown_after is not None:
+            old = strangers.forget_older(gallery, seconds_of(settings.forget_unknown_after))
+            status = erased_too(old, "unknown people", quiet=as_json)
+            if old.numbers and not as_json:
+                gone = count(len(old.numbers), "unknown person", "unknown people")
+                click.echo(f"{gone} deleted: nobody saw them for {settings.forget_unknown_after}")
         merged = []
         if merge and strangers.everyone(gallery):
             engine = common.open_engine(settings)
@@ -63,7 +70,7 @@ def unknown(
                 "unknown": [{"name": who.name, **asdict(who)} for who in everyone],
             }
         )
-        return
+        return status
     for m in merged:
         others = " and ".join(strangers.unknown_name(number) for number in m.merged)
         click.echo(f"{others} {'is' if len(m.merged) == 1 else 'are'} {strangers.unknown_name(m.number)}")
@@ -81,6 +88,7 @@ def unknown(
         click.echo(
             f"wrote {escaped(str(sheet))} with {count(drawn, 'person', 'people')}. It shows faces: keep it private."
         )
+    return status
 
 
 def _also(who: Unknown) -> str:
@@ -104,21 +112,39 @@ def _draw(gallery: Gallery, everyone: list[Unknown], sheet: Path, overwrite: boo
 @click.command(epilog='Example: facecam people name "Unknown 12" "Ada Lovelace"')
 @click.argument("unknown")
 @click.argument("name")
+@click.option(
+    "--index",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="An archive index that has them: its files are relabelled.",
+)
 @AS_JSON
+@setting_options("device", "pack", "threads")
 @click.pass_context
-def name(ctx: click.Context, unknown: str, name: str, as_json: bool) -> None:
+def name(ctx: click.Context, unknown: str, name: str, index: Path | None, as_json: bool, settings: Settings) -> None:
     """Give an unknown person a name, or add what was seen of them to a person of that name."""
     from facecam.people import strangers
 
     number = strangers.unknown_number(unknown)
-    with open_gallery() as gallery:
-        strangers.resolve(gallery, number)  # where there is no gallery yet, nobody is remembered
-        added = strangers.name(gallery, number, name)
+    with open_gallery(create=index is not None) as gallery:
+        if index is None:
+            strangers.resolve(gallery, number)  # where there is no gallery yet, nobody is remembered
+            added = strangers.name(gallery, number, name)
+        else:
+            from facecam.archive.index import ArchiveIndex
+            from facecam.archive.relabel import enrol_unknown
+
+            with ArchiveIndex.open(index) as opened:
+                added = enrol_unknown(opened, gallery, number, name)
     if as_json or ctx.obj:
         print_json({"unknown": number, "name": added.name, "new": added.new_person})
     else:
         what = "is now called" if added.new_person else "is now part of"
         click.echo(f"{strangers.unknown_name(number)} {what} {escaped(added.name)}")
+    if index is not None:
+        from facecam.cli.relabel import relabelled
+
+        relabelled(index, settings, quiet=as_json or bool(ctx.obj))
 
 
 @click.command(epilog='Example: facecam people forget "Unknown 12" -y')
@@ -154,7 +180,7 @@ def forget(ctx: click.Context, unknown: tuple[str, ...], everybody: bool, yes: b
         click.echo(f"{count(len(done.numbers), 'unknown person', 'unknown people')} deleted: {shown}")
     else:
         click.echo("Nobody unknown is remembered.")
-    return erased_too(() if as_json else done.backups, done.problem, "unknown people")
+    return erased_too(done, "unknown people", quiet=as_json)
 
 
 #: Registered by `facecam.cli.people`.

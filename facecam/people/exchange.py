@@ -1,14 +1,15 @@
-"""Export and import of people: one JSON file, ``facecam.gallery/1``. What comes in is not trusted.
+"""Export and import of people: one JSON file, ``facecam.gallery/2``. What comes in is not trusted.
 
 ::
 
-    {"schema": "facecam.gallery/1", "created": "2026-01-31T12:00:00Z", "people": [
-      {"name": "Ada", "samples": [
+    {"schema": "facecam.gallery/2", "created": "2026-01-31T12:00:00Z", "people": [
+      {"name": "Ada", "consent": {"note": "signed form 7", "date": "2026-01-30"}, "samples": [
         {"digest": "9f...", "source": "ada.jpg", "quality": 0.8, "created": "2026-01-30T09:00:00Z",
          "scheme": "dlib5", "landmarks": [[x, y], ... five of them, pixels of the crop],
          "crop": "base64 of PNG or JPEG", "vectors": {"space": "base64 of float32, little-endian"}}]}]}
 
-Without a crop ``scheme``, ``landmarks`` and ``crop`` are null. The file is ASCII.
+Without a crop ``scheme``, ``landmarks`` and ``crop`` are null, and so is ``consent``
+where nothing was noted. The file is ASCII.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from typing import Any, Final
 
 from facecam.errors import GalleryError, PersonNotFound, UsageFault
 from facecam.people.gallery import Gallery
-from facecam.people.incoming import SCHEMA, SIZE_MAX, read_people
+from facecam.people.incoming import SCHEMAS, SIZE_MAX, Newcomer, read_people
 from facecam.people.names import NAME_MAX, clean_name, escaped, quoted
 from facecam.people.records import Added, Record
-from facecam.people.rows import people_of, put
-from facecam.people.store import Connection, utc_now
+from facecam.people.rows import people_of, person_id, put, put_consent
+from facecam.people.sqlite import Connection, utc_now
 from facecam.video.atomic import atomic_text
 
 #: What to do with a person whose name is in the gallery already.
@@ -87,12 +88,14 @@ def export_people(
         raise UsageFault(f"{escaped(str(file))}: is the gallery itself; name another file")
     people = samples = crops = 0
     with atomic_text(file, overwrite=overwrite) as out:
-        out.write(f'{{"schema": "{SCHEMA}", "created": "{utc_now()}", "people": [')
+        out.write(f'{{"schema": "{SCHEMAS[-1]}", "created": "{utc_now()}", "people": [')
         for name in chosen:
             records = gallery.samples(name, crops=include_crops)
             lines = ",\n".join(_json(_entry(record)) for record in records)
             comma = "," if people else ""
-            out.write(f'{comma}\n{{"name": {_json(name)}, "samples": [\n{lines}]}}')
+            consent = gallery.person(name).consent
+            agreed = None if consent is None else {"note": consent.note, "date": consent.date}
+            out.write(f'{comma}\n{{"name": {_json(name)}, "consent": {_json(agreed)}, "samples": [\n{lines}]}}')
             people += 1
             samples += len(records)
             crops += sum(record.crop is not None for record in records)
@@ -136,7 +139,7 @@ def import_people(gallery: Gallery, file: Path, on_conflict: str = "skip", *, si
     return take_in(gallery, read_people(file, size_max), on_conflict)
 
 
-def take_in(gallery: Gallery, people: Sequence[tuple[str, Sequence[Record]]], on_conflict: str = "skip") -> Imported:
+def take_in(gallery: Gallery, people: Sequence[Newcomer], on_conflict: str = "skip") -> Imported:
     """Add people as `read_people` gives them, in one transaction.
 
     Args:
@@ -153,11 +156,12 @@ def take_in(gallery: Gallery, people: Sequence[tuple[str, Sequence[Record]]], on
     added: list[Added] = []
     skipped: list[str] = []
     renamed: list[tuple[str, str]] = []
+    gallery.store.unlock()
     with gallery.store.atomic() as db:
         _check_dimensions(db, people)
         taken = {person.name for person in people_of(db)}
-        reserved = taken | {name for name, _ in people}
-        for name, records in people:
+        reserved = taken | {newcomer.name for newcomer in people}
+        for name, records, consent in people:
             final = name
             if name in taken and on_conflict == "skip":
                 skipped.append(name)
@@ -167,6 +171,9 @@ def take_in(gallery: Gallery, people: Sequence[tuple[str, Sequence[Record]]], on
                 reserved.add(final)
                 renamed.append((name, final))
             added.append(put(db, final, records))
+            person = person_id(db, final)
+            if consent is not None and people_of(db, person)[0].consent is None:
+                put_consent(db, person, consent)
     return Imported(tuple(added), tuple(skipped), tuple(renamed))
 
 
@@ -181,11 +188,13 @@ def _free(name: str, taken: set[str]) -> str:
         number += 1
 
 
-def _check_dimensions(db: Connection, people: Sequence[tuple[str, Sequence[Record]]]) -> None:
+def _check_dimensions(db: Connection, people: Sequence[Newcomer]) -> None:
     sizes: dict[str, int] = dict(
-        db.execute("SELECT space, max(length(vector)) / 4 FROM template GROUP BY space").fetchall()
+        db.execute(
+            "SELECT space, (max(length(vector)) - ?) / 4 FROM template GROUP BY space", (db.overhead,)
+        ).fetchall()
     )
-    for name, records in people:
+    for name, records, _ in people:
         for space, vector in ((s, v) for record in records for s, v in record.vectors.items()):
             if sizes.setdefault(space, vector.size) != vector.size:
                 raise GalleryError(

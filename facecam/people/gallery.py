@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facecam.errors import GalleryOfAnotherModel, UsageFault
-from facecam.people.names import clean_name, escaped, lookup_name, quoted
+from facecam.people.database import Database, mark_erase
+from facecam.people.names import clean_date, clean_name, clean_note, escaped, lookup_name, quoted
 from facecam.people.negatives import move_negatives, negatives_of, put_negatives
-from facecam.people.records import Added, Merged, Negative, Person, Record, Rejected, Removed, TemplateSet, Withdrawn
-from facecam.people.rows import askable, lend_crop, people_of, person_id, points_of, put, template_set
-from facecam.people.store import Store, mark_erase, utc_now
+from facecam.people.reading import labelled_vectors, negative_vectors, records_of, template_set
+from facecam.people.records import (
+    Added,
+    Consent,
+    Merged,
+    Negative,
+    Person,
+    Record,
+    Rejected,
+    Removed,
+    TemplateSet,
+    Withdrawn,
+)
+from facecam.people.rows import (
+    askable,
+    lend_crop,
+    people_of,
+    person_id,
+    put,
+    put_consent,
+)
+from facecam.people.sqlite import utc_now
+from facecam.people.store import open_gallery_file
 from facecam.settings import home
 from facecam.values import Sample
 
@@ -30,21 +48,23 @@ class Gallery:
     an OutputError (read-only, disk full), both of one line.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         """Use `Gallery.open`."""
         self.store = store
 
     @classmethod
-    def open(cls, path: Path | None = None, create: bool = True) -> Gallery:
+    def open(cls, path: Path | None = None, create: bool = True, ask: Callable[[], str] | None = None) -> Gallery:
         """Open the gallery at ``path``, by default gallery.db in facecam's home.
 
         Args:
             create: make an absent one. Without it, an absent gallery reads as one without people.
+            ask: gives the passphrase of an encrypted one, when it is first needed and FACECAM_PASSPHRASE is
+                not set.
 
         Raises:
-            GalleryDamaged, GalleryError, OutputError: see `Store.open`.
+            GalleryDamaged, GalleryError, OutputError: see `open_database`.
         """
-        return cls(Store.open(path or home() / "gallery.db", create=create))
+        return cls(open_gallery_file(path or home() / "gallery.db", create=create, ask=ask))
 
     def close(self) -> None:
         self.store.close()
@@ -88,23 +108,7 @@ class Gallery:
             PersonNotFound: nobody has that name.
         """
         with self.store.read() as db:
-            found = person_id(db, name)
-            vectors: dict[int, dict[str, NDArray[np.float32]]] = {}
-            for sample, space, blob in db.execute(
-                "SELECT sample, space, vector FROM template JOIN sample ON sample.id = sample"
-                " WHERE person = ? ORDER BY space",
-                (found,),
-            ):
-                vectors.setdefault(sample, {})[space] = np.frombuffer(blob, "<f4").astype(np.float32)
-            return [
-                Record(digest, source, quality, created, vectors.get(id, {}), crop, size, points_of(marks), scheme)
-                for id, digest, source, quality, created, crop, size, marks, scheme in db.execute(
-                    "SELECT sample.id, digest, source, quality, created,"
-                    f" {'image' if crops else 'NULL'}, coalesce(length(image), 0), landmarks, scheme"
-                    " FROM sample LEFT JOIN crop ON crop.sample = sample.id WHERE person = ? ORDER BY sample.id",
-                    (found,),
-                )
-            ]
+            return records_of(db, person_id(db, name), crops)
 
     def has_digest(self, name: str, digest: str, space: str | None = None) -> bool:
         """Whether the person was enrolled from this content (with a vector in ``space``, if given).
@@ -131,12 +135,8 @@ class Gallery:
     def labelled_templates(self, space: str) -> tuple[TemplateSet, tuple[tuple[str, str], ...]]:
         """As `templates`, with (digest, source) of each row."""
         with self.store.read() as db:
-            rows = db.execute(
-                "SELECT name, vector, digest, source FROM template JOIN sample ON sample.id = sample"
-                " JOIN person ON person.id = person WHERE space = ? ORDER BY name, digest",
-                (space,),
-            ).fetchall()
-        return template_set([row[:2] for row in rows], self._shown), tuple(row[2:] for row in rows)
+            vectors, labels = labelled_vectors(db, space)
+        return template_set(vectors, self._shown), labels
 
     def negatives(self, space: str) -> TemplateSet:
         """All vectors of ``space`` of which the user said "this is not NAME", under those names.
@@ -145,12 +145,8 @@ class Gallery:
             GalleryDamaged: as `templates`.
         """
         with self.store.read() as db:
-            rows = db.execute(
-                "SELECT name, vector FROM negative_template JOIN negative ON negative.id = negative"
-                " JOIN person ON person.id = person WHERE space = ? ORDER BY name, digest",
-                (space,),
-            ).fetchall()
-        return template_set(rows, self._shown)
+            vectors = negative_vectors(db, space)
+        return template_set(vectors, self._shown)
 
     def negatives_of(self, name: str) -> list[Negative]:
         """The pictures that are not this person, in the order in which they came.
@@ -205,6 +201,7 @@ class Gallery:
             UsageFault: the name cannot be one.
             ValueError: no samples, or vectors of another dimension than the space has.
         """
+        self.store.unlock()
         with self.store.atomic() as db:
             return put(db, clean_name(name), [Record.of(sample) for sample in samples])
 
@@ -252,13 +249,16 @@ class Gallery:
                 lend_crop(db, theirs, kept)
             db.execute("UPDATE OR IGNORE sample SET person = ? WHERE person = ?", (new, old))
             move_negatives(db, old, new)
+            had, gives = people_of(db, new)[0].consent, people_of(db, old)[0].consent
+            if had is None and gives is not None:
+                put_consent(db, new, gives)
             db.execute("DELETE FROM person WHERE id = ?", (old,))
             db.execute("UPDATE person SET updated = ? WHERE id = ?", (utc_now(), new))
             (name,) = db.execute("SELECT name FROM person WHERE id = ?", (new,)).fetchone()
         return Merged(name, before - len(pairs), len(pairs))
 
     def remove(self, name: str) -> Removed:
-        """Delete a person so that no file of the gallery holds anything of them (`Store.erase`).
+        """Delete a person so that no file of the gallery holds anything of them (`Database.erase`).
 
         Raises:
             PersonNotFound: nobody has that name.
@@ -269,7 +269,9 @@ class Gallery:
             db.execute("DELETE FROM person WHERE id = ?", (person.id,))
             mark_erase(db)
         erased = self.store.erase()
-        return Removed(person.name, person.samples, person.crops, erased.backups, erased.problem)
+        return Removed(
+            person.name, person.samples, person.crops, erased.backups, erased.problem, erased.renewed, erased.stale
+        )
 
     def reject(self, name: str, samples: Sequence[Sample]) -> Rejected:
         """Keep pictures that are not this person: whoever resembles one more than the person is not named so.
@@ -283,11 +285,12 @@ class Gallery:
             ValueError: no samples, or vectors of another dimension than the space has.
         """
         self.person(name)
+        self.store.unlock()
         with self.store.atomic() as db:
             return put_negatives(db, name, [Record.of(sample) for sample in samples])
 
     def unreject(self, name: str, digests: Sequence[str]) -> Withdrawn:
-        """Take negatives back, erased like a removed person (`Store.erase`); digests that are none are ignored.
+        """Take negatives back, erased like a removed person (`Database.erase`); digests that are none are ignored.
 
         Raises:
             PersonNotFound: nobody has that name.
@@ -303,7 +306,28 @@ class Gallery:
         if not gone:
             return Withdrawn(())
         erased = self.store.erase()
-        return Withdrawn(tuple(gone), erased.backups, erased.problem)
+        return Withdrawn(tuple(gone), erased.backups, erased.problem, erased.renewed, erased.stale)
+
+    def set_consent(self, name: str, note: str | None, date: str | None = None) -> Person:
+        """Keep with a person what they agreed to and when; both None takes the note away.
+
+        Args:
+            date: like 2026-01-31; today by default.
+
+        Raises:
+            PersonNotFound: nobody has that name. UsageFault: the note or the date cannot be one.
+        """
+        consent = None if note is None else Consent(clean_note(note), clean_date(date or utc_now()[:10]))
+        self.person(name)
+        with self.store.atomic() as db:
+            person = person_id(db, name)
+            put_consent(db, person, consent)
+            if consent is None:
+                mark_erase(db)
+            changed = people_of(db, person)[0]
+        if consent is None:
+            self.store.erase()
+        return changed
 
     def set_setting(self, key: str, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) with the gallery; None takes it away."""
@@ -321,6 +345,6 @@ class Gallery:
 
 #: What to do about samples of another space. It may only name commands that exist.
 REEMBED: Final = (
-    "go back to that model (facecam models use NAME), or enrol these people again with this one "
-    "(facecam enroll; the same photos will do)"
+    "facecam people migrate makes their vectors anew from the kept crops; or go back to that model "
+    "(facecam models use NAME)"
 )

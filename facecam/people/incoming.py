@@ -9,18 +9,19 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facecam.errors import GalleryError, UsageFault
 from facecam.people.images import image_size
-from facecam.people.names import NAME_MAX, clean_name, escaped, quoted
-from facecam.people.records import Record
+from facecam.people.names import NAME_MAX, NOTE_MAX, clean_date, clean_name, clean_note, escaped, quoted
+from facecam.people.records import Consent, Record
 from facecam.values import LANDMARK_SCHEMES
 
-SCHEMA: Final = "facecam.gallery/1"
+#: The second one adds consent.
+SCHEMAS: Final = ("facecam.gallery/1", "facecam.gallery/2")
 #: Bytes of an import file.
 SIZE_MAX: Final = 512 << 20
 #: Above this an import file is ASCII, as exports are: one emoji makes Python's text four times as large.
@@ -33,8 +34,16 @@ CROP_SIDE_MAX: Final = 256
 DIMENSION_MAX: Final = 65536
 
 
-def read_people(file: Path, size_max: int = SIZE_MAX) -> list[tuple[str, list[Record]]]:
-    """The people of an export file: clean names, each once, and at least one record each.
+class Newcomer(NamedTuple):
+    """Somebody in an export file: a clean name that comes once, and at least one record."""
+
+    name: str
+    records: list[Record]
+    consent: Consent | None
+
+
+def read_people(file: Path, size_max: int = SIZE_MAX) -> list[Newcomer]:
+    """The people of an export file.
 
     Args:
         size_max: bytes.
@@ -69,7 +78,7 @@ def _read(file: Path, size_max: int) -> bytes:
     return data
 
 
-def _parse(data: bytes, shown: str) -> list[tuple[str, list[Record]]]:
+def _parse(data: bytes, shown: str) -> list[Newcomer]:
     """People and their records of an export's bytes, every field checked."""
     try:
         text = data.decode("utf-8")
@@ -96,15 +105,16 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number")
 
 
-def _people(document: Any) -> Iterator[tuple[str, list[Record]]]:
+def _people(document: Any) -> Iterator[Newcomer]:
     """As `_parse`; a ValueError says what is wrong and where."""
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise ValueError(f"it does not state the schema {SCHEMA}")
+    if not isinstance(document, dict) or document.get("schema") not in SCHEMAS:
+        raise ValueError(f"it does not state the schema {SCHEMAS[-1]}")
+    fields = ("name", "samples") if document["schema"] == SCHEMAS[0] else ("name", "consent", "samples")
     _keys(document, ("schema", "created", "people"), "the file")
     _time(document["created"], "the file's created")
     names: set[str] = set()
     for i, person in enumerate(_list(document["people"], "people")):
-        _keys(person, ("name", "samples"), f"person {i}")
+        _keys(person, fields, f"person {i}")
         name = clean_name(_text(person["name"], f"person {i}'s name", 50 * NAME_MAX))
         if name in names:
             raise ValueError(f"{quoted(name)} comes twice")
@@ -112,7 +122,16 @@ def _people(document: Any) -> Iterator[tuple[str, list[Record]]]:
         samples = _list(person["samples"], f"{quoted(name)}'s samples")
         if not samples:
             raise ValueError(f"{quoted(name)} has no samples")
-        yield name, [_record(sample, f"{quoted(name)}'s sample {k}") for k, sample in enumerate(samples)]
+        consent = _consent(person.get("consent"), f"{quoted(name)}'s consent")
+        records = [_record(sample, f"{quoted(name)}'s sample {k}") for k, sample in enumerate(samples)]
+        yield Newcomer(name, records, consent)
+
+
+def _consent(value: Any, where: str) -> Consent | None:
+    if value is None:
+        return None
+    _keys(value, ("note", "date"), where)
+    return Consent(clean_note(_text(value["note"], where, NOTE_MAX)), clean_date(_text(value["date"], where, 10)))
 
 
 def _record(sample: Any, where: str) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 import unicodedata
@@ -54,6 +55,36 @@ def clean_name(text: str) -> str:
     if _RESERVED.fullmatch(name):
         raise UsageFault(f"{quoted(name)} is reserved for people without a name; choose another name")
     return name
+
+
+#: Characters in a note of consent.
+NOTE_MAX: Final = 500
+
+
+def clean_note(text: str) -> str:
+    """A note of consent as it is stored: one line, trimmed.
+
+    Raises:
+        UsageFault: not 1 to 500 characters.
+    """
+    note = escaped(unicodedata.normalize("NFC", text[: 50 * NOTE_MAX])).strip()
+    if not 1 <= len(note) <= NOTE_MAX:
+        raise UsageFault(f"a note of consent has 1 to {NOTE_MAX} characters, not {len(note)}; give a shorter one")
+    return note
+
+
+def clean_date(text: str) -> str:
+    """A day as it is stored: 2026-01-31.
+
+    Raises:
+        UsageFault: it is none.
+    """
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise UsageFault(f"a date is written like 2026-01-31, not {quoted(text)}") from error
 
 
 def lookup_name(text: str) -> str:

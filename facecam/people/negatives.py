@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from facecam.errors import UsageFault
 from facecam.people.names import escaped, quoted
 from facecam.people.records import Negative, Record, Rejected
-from facecam.people.rows import blob_of, check_size, dimension, person_id
-from facecam.people.store import Connection
+from facecam.people.rows import blob_of, check_size, dimension, of_negative, person_id
+from facecam.people.sqlite import Connection
 
 
 def put_negatives(db: Connection, name: str, records: Sequence[Record]) -> Rejected:
-    """Write negatives of a person within a transaction of `Store.atomic`; see `Gallery.reject`."""
+    """Write negatives of a person within a transaction of `Database.atomic`; see `Gallery.reject`."""
     if not records or not all(record.digest and record.vectors for record in records):
         raise ValueError("negatives are added with a digest and a vector each, and at least one")
     person = person_id(db, name)
@@ -36,7 +36,7 @@ def put_negatives(db: Connection, name: str, records: Sequence[Record]) -> Rejec
             check_size(space, vector, dimension(db, space) or vector.size)
             fresh += db.execute(
                 "INSERT OR IGNORE INTO negative_template (negative, space, vector) VALUES (?, ?, ?)",
-                (negative, space, blob_of(vector)),
+                (negative, space, db.seal.close(of_negative(record.digest, space), blob_of(vector))),
             ).rowcount
         if fresh:
             added += 1

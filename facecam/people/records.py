@@ -9,8 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facecam.people.store import utc_now
+from facecam.people.sqlite import utc_now
 from facecam.values import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What a person agreed to: in the user's words, and on which day (2026-01-31)."""
+
+    note: str
+    date: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,7 @@ class Person:
         created, updated: ISO 8601, UTC.
         samples, crops: how many pictures they were enrolled from, how many crops of these are kept.
         spaces: the vector spaces that at least one of the samples has a vector in, sorted.
+        consent: None when nothing was noted.
     """
 
     id: int
@@ -31,6 +40,7 @@ class Person:
     samples: int
     crops: int
     spaces: tuple[str, ...]
+    consent: Consent | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +120,8 @@ class Removed:
     Attributes:
         backups: automatic copies of the whole gallery that were deleted with the person.
         problem: why traces may be left in the files for now; None when nothing is.
+        renewed: the user's backups that were made anew without the person.
+        stale: the user's backups that could not be, and still hold the person.
     """
 
     name: str
@@ -117,6 +129,8 @@ class Removed:
     crops: int
     backups: tuple[Path, ...] = ()
     problem: str | None = None
+    renewed: tuple[Path, ...] = ()
+    stale: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +194,8 @@ class Withdrawn:
     negatives: tuple[Negative, ...]
     backups: tuple[Path, ...] = ()
     problem: str | None = None
+    renewed: tuple[Path, ...] = ()
+    stale: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,3 +250,5 @@ class Forgotten:
     numbers: tuple[int, ...]
     backups: tuple[Path, ...] = ()
     problem: str | None = None
+    renewed: tuple[Path, ...] = ()
+    stale: tuple[Path, ...] = ()

@@ -9,16 +9,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facecam.errors import GalleryDamaged, PersonNotFound
+from facecam.errors import PersonNotFound
 from facecam.people.names import escaped, lookup_name, quoted
-from facecam.people.records import Added, Person, Record, TemplateSet
-from facecam.people.store import Connection, utc_now
+from facecam.people.records import Added, Consent, Person, Record
+from facecam.people.sqlite import Connection, utc_now
 
-RESTORE: Final = "put an earlier copy of the gallery in its place, or enrol again"
+RESTORE: Final = "facecam people restore brings an earlier copy of the gallery back, or enrol again"
 
 
 def put(db: Connection, name: str, records: Sequence[Record]) -> Added:
-    """Write records to a person within a transaction of `Store.atomic`; see `Gallery.add`.
+    """Write records to a person within a transaction of `Database.atomic`; see `Gallery.add`.
 
     Args:
         name: as `clean_name` gives it.
@@ -54,7 +54,8 @@ def put(db: Connection, name: str, records: Sequence[Record]) -> Added:
                 sizes[space] = dimension(db, space) or vector.size
             check_size(space, vector, sizes[space])
             db.execute(
-                "INSERT INTO template (sample, space, vector) VALUES (?, ?, ?)", (sample, space, blob_of(vector))
+                "INSERT INTO template (sample, space, vector) VALUES (?, ?, ?)",
+                (sample, space, db.seal.close(of_template(record.digest, space), blob_of(vector))),
             )
         if record.crop is not None:
             _keep_crop(db, sample, record)
@@ -80,7 +81,7 @@ def _insert(db: Connection, person: int, record: Record, source: str) -> int:
             record.digest,
             source,
             record.quality,
-            blob_of(record.landmarks),
+            db.seal.close(of_landmarks(record.digest), blob_of(record.landmarks)),
             record.scheme,
             record.created,
         ),
@@ -91,11 +92,42 @@ def _insert(db: Connection, person: int, record: Record, source: str) -> int:
 
 def _keep_crop(db: Connection, sample: int, record: Record) -> None:
     """Store the crop unless the sample has one; landmarks are pixels of the crop, so they come along."""
-    if db.execute("INSERT OR IGNORE INTO crop VALUES (?, ?)", (sample, record.crop)).rowcount:
-        db.execute(
-            "UPDATE sample SET landmarks = ?, scheme = ? WHERE id = ?",
-            (blob_of(record.landmarks), record.scheme, sample),
-        )
+    picture = db.seal.close(of_crop(record.digest), record.crop)
+    if db.execute("INSERT OR IGNORE INTO crop VALUES (?, ?)", (sample, picture)).rowcount:
+        marks = db.seal.close(of_landmarks(record.digest), blob_of(record.landmarks))
+        db.execute("UPDATE sample SET landmarks = ?, scheme = ? WHERE id = ?", (marks, record.scheme, sample))
+
+
+# What each private value is, for its seal. Samples are named by their content, not by their row: a merge moves
+# values between two samples of the same picture.
+
+
+def of_template(digest: str, space: str) -> str:
+    return f"template {space} {digest}"
+
+
+def of_landmarks(digest: str) -> str:
+    return f"landmarks {digest}"
+
+
+def of_crop(digest: str) -> str:
+    return f"crop {digest}"
+
+
+def of_negative(digest: str, space: str) -> str:
+    return f"negative {space} {digest}"
+
+
+def of_stranger(number: int, space: str) -> str:
+    return f"stranger {space} {number}"
+
+
+def of_stranger_crop(number: int) -> str:
+    return f"stranger's crop {number}"
+
+
+def of_stranger_landmarks(number: int) -> str:
+    return f"stranger's landmarks {number}"
 
 
 def blob_of(values: NDArray[np.floating] | None) -> bytes | None:
@@ -115,14 +147,14 @@ def lend_crop(db: Connection, theirs: int, kept: int) -> None:
 def dimension(db: Connection, space: str) -> int | None:
     """How many values the space's vectors have in this gallery, None when there is none."""
     row = db.execute(
-        "SELECT size FROM (SELECT length(vector) / 4 AS size FROM template WHERE space = ?1 LIMIT 1)"
+        "SELECT size FROM (SELECT length(vector) AS size FROM template WHERE space = ?1 LIMIT 1)"
         " UNION ALL SELECT size FROM"
-        " (SELECT length(vector) / 4 AS size FROM negative_template WHERE space = ?1 LIMIT 1)"
+        " (SELECT length(vector) AS size FROM negative_template WHERE space = ?1 LIMIT 1)"
         " UNION ALL SELECT size FROM"
-        " (SELECT length(total) / 4 AS size FROM stranger_template WHERE space = ?1 LIMIT 1)",
+        " (SELECT length(total) AS size FROM stranger_template WHERE space = ?1 LIMIT 1)",
         (space,),
     ).fetchone()
-    return None if row is None else int(row[0])
+    return None if row is None else (int(row[0]) - db.overhead) // 4
 
 
 def check_size(space: str, vector: NDArray[np.floating], size: int) -> None:
@@ -142,13 +174,22 @@ def people_of(db: Connection, only: int | None = None) -> list[Person]:
         spaces.setdefault(person, []).append(space)
     rows = db.execute(
         "SELECT id, name, created, updated, (SELECT count(*) FROM sample WHERE person = p.id),"
-        " (SELECT count(*) FROM crop JOIN sample ON sample.id = crop.sample WHERE person = p.id)"
+        " (SELECT count(*) FROM crop JOIN sample ON sample.id = crop.sample WHERE person = p.id), consent, consented"
         " FROM person p WHERE ?1 IS NULL OR id = ?1",
         (only,),
     ).fetchall()
     return [
-        Person(id, name, created, updated, samples, crops, tuple(spaces.get(id, ())))
-        for id, name, created, updated, samples, crops in rows
+        Person(
+            id,
+            name,
+            created,
+            updated,
+            samples,
+            crops,
+            tuple(spaces.get(id, ())),
+            None if note is None else Consent(note, date),
+        )
+        for id, name, created, updated, samples, crops, note, date in rows
     ]
 
 
@@ -175,6 +216,13 @@ def person_id(db: Connection, name: str) -> int:
     raise PersonNotFound(f"there is no person called {quoted(asked)}{hint}")
 
 
+def put_consent(db: Connection, person: int, consent: Consent | None) -> None:
+    db.execute(
+        "UPDATE person SET consent = ?, consented = ?, updated = ? WHERE id = ?",
+        (consent and consent.note, consent and consent.date, utc_now(), person),
+    )
+
+
 def askable(name: str) -> str | None:
     """A name as SQLite can be asked for it: lone surrogates (of a badly encoded argument) match nobody."""
     try:
@@ -186,25 +234,3 @@ def askable(name: str) -> str | None:
 
 def points_of(blob: bytes | None) -> NDArray[np.float32] | None:
     return None if blob is None else np.frombuffer(blob, "<f4").astype(np.float32).reshape(5, 2)
-
-
-def template_set(rows: Sequence[tuple[str, bytes]], shown: str) -> TemplateSet:
-    """(name, vector) rows in order of the names, ready for matching.
-
-    Args:
-        shown: the gallery's path, for messages.
-
-    Raises:
-        GalleryDamaged: a stored vector is not a unit vector of the space's dimension.
-    """
-    names = tuple(dict.fromkeys(name for name, _ in rows))
-    index = {name: i for i, name in enumerate(names)}
-    size = len(rows[0][1]) if rows else 0
-    if any(len(blob) != size for _, blob in rows):
-        raise GalleryDamaged(f"{shown}: vectors of one space differ in length; {RESTORE}")
-    vectors = np.frombuffer(b"".join(blob for _, blob in rows), "<f4").astype(np.float32)
-    vectors = vectors.reshape(len(rows), size // 4)
-    with np.errstate(all="ignore"):
-        if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-2):
-            raise GalleryDamaged(f"{shown}: a stored vector does not have norm 1; {RESTORE}")
-    return TemplateSet(names, np.array([index[name] for name, _ in rows], np.int32), vectors)

@@ -1,27 +1,15 @@
-"""The gallery's schema as named, ordered migrations. Plain SQL; `people.store` applies it."""
+"""The gallery's schema as named, ordered migrations. Plain SQL; `people.database` applies it.
+
+Of the table of small facts (`people.database`) the gallery has: "strangers", the highest number
+that an unknown person ever had, "setting.*", which belong to `Gallery.setting`, and, if it is encrypted,
+"seal" (`people.seal`).
+"""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Migration(NamedTuple):
-    """A named step of the schema. A released step is never changed; new ones come at the end."""
-
-    name: str
-    statements: tuple[str, ...]
-
-
-#: What every gallery has before its first migration: which migrations were applied, and small
-#: facts by key ("changes" counts changes, "schema" is a hash of the schema, "erase" marks a deletion
-#: whose traces are still to be erased, "strangers" is the highest number that an unknown person ever
-#: had, "setting.*" belong to `Gallery.setting`).
-BASE: Final = (
-    "CREATE TABLE migration (name TEXT PRIMARY KEY, applied TEXT NOT NULL)",
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)",
-    # Begins at random: a gallery that took another's place then has another version, too.
-    "INSERT INTO meta VALUES ('changes', abs(random() % 1000000000))",
-)
+from facecam.people.sqlite import Migration
 
 #: A sample is a picture of a person; a template is what one embedder made of it, so that a picture
 #: can be embedded again by another model while the old vectors still serve. Crops stand apart from
@@ -103,6 +91,40 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
                 landmarks BLOB CHECK (landmarks IS NULL OR typeof(landmarks) = 'blob' AND length(landmarks) = 40),
                 scheme TEXT CHECK ((scheme IS NULL) = (landmarks IS NULL)))""",
             "INSERT INTO meta VALUES ('strangers', 0)",
+        ),
+    ),
+    # What a person agreed to, and when. Private values may be sealed (`people.seal`), which makes them 28 bytes
+    # longer: landmarks are then 68 bytes long, and vectors still a multiple of four.
+    Migration(
+        "0003_consent_and_seals",
+        (
+            "ALTER TABLE person ADD COLUMN consent TEXT CHECK (consent IS NULL OR typeof(consent) = 'text')",
+            "ALTER TABLE person ADD COLUMN consented TEXT CHECK ((consented IS NULL) = (consent IS NULL))",
+            """CREATE TABLE sample_new (
+                id INTEGER PRIMARY KEY,
+                person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+                digest TEXT NOT NULL CHECK (typeof(digest) = 'text'),
+                source TEXT NOT NULL CHECK (typeof(source) = 'text'),
+                quality REAL NOT NULL CHECK (typeof(quality) = 'real'),
+                landmarks BLOB
+                    CHECK (landmarks IS NULL OR typeof(landmarks) = 'blob' AND length(landmarks) IN (40, 68)),
+                scheme TEXT CHECK ((scheme IS NULL) = (landmarks IS NULL)),
+                created TEXT NOT NULL CHECK (typeof(created) = 'text'),
+                UNIQUE (person, digest))""",
+            "INSERT INTO sample_new SELECT id, person, digest, source, quality, landmarks, scheme, created FROM sample",
+            "DROP TABLE sample",
+            "ALTER TABLE sample_new RENAME TO sample",
+            "CREATE INDEX sample_digest ON sample (digest)",
+            """CREATE TABLE stranger_crop_new (
+                stranger INTEGER PRIMARY KEY REFERENCES stranger (id) ON DELETE CASCADE,
+                image BLOB NOT NULL CHECK (typeof(image) = 'blob'),
+                quality REAL NOT NULL CHECK (typeof(quality) = 'real'),
+                landmarks BLOB
+                    CHECK (landmarks IS NULL OR typeof(landmarks) = 'blob' AND length(landmarks) IN (40, 68)),
+                scheme TEXT CHECK ((scheme IS NULL) = (landmarks IS NULL)))""",
+            "INSERT INTO stranger_crop_new SELECT stranger, image, quality, landmarks, scheme FROM stranger_crop",
+            "DROP TABLE stranger_crop",
+            "ALTER TABLE stranger_crop_new RENAME TO stranger_crop",
         ),
     ),
 )

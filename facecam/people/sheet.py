@@ -53,7 +53,7 @@ def contact_sheet(people: Sequence[tuple[Unknown, Portrait | None]]) -> Image:
         else:
             sheet[top : top + SIDE, left : left + SIDE] = _fitting(image)
         put(sheet, fitted(who.name, LETTERS, SIDE), left, top + SIDE, LETTERS, _INK)
-        often = f"{who.seen}x, last {who.last_seen[:10]}"
+        often = f"{who.seen}x, last {who.last_seen[:10]}" if who.last_seen else f"{who.seen}x"
         put(sheet, fitted(often, LETTERS - 3, SIDE), left, top + SIDE + line, LETTERS - 3, _FAINT)
     return sheet
 

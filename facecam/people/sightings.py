@@ -9,8 +9,16 @@ from facecam.errors import GalleryDamaged
 from facecam.people.gallery import Gallery
 from facecam.people.names import escaped
 from facecam.people.records import Portrait
-from facecam.people.rows import RESTORE, blob_of, check_size, dimension
-from facecam.people.store import Connection, utc_now
+from facecam.people.rows import (
+    RESTORE,
+    blob_of,
+    check_size,
+    dimension,
+    of_stranger,
+    of_stranger_crop,
+    of_stranger_landmarks,
+)
+from facecam.people.sqlite import Connection, utc_now
 
 #: A weighted sum of unit vectors (float64, D), and the sum of the weights.
 Total = tuple[NDArray[np.float64], float]
@@ -38,7 +46,7 @@ def read_totals(db: Connection, space: str, gallery: Gallery, after: int = 0) ->
         "SELECT stranger, total, weight FROM stranger_template WHERE space = ? AND stranger > ? ORDER BY stranger",
         (space, after),
     ):
-        total = np.frombuffer(blob, "<f4").astype(np.float64)
+        total = np.frombuffer(db.seal.open(of_stranger(number, space), blob), "<f4").astype(np.float64)
         size = total.size if size is None else size
         with np.errstate(all="ignore"):
             norm = float(np.linalg.norm(total))
@@ -119,12 +127,14 @@ def add_total(db: Connection, number: int, space: str, share: Total) -> None:
         "SELECT total, weight FROM stranger_template WHERE stranger = ? AND space = ?", (number, space)
     ).fetchone()
     total, weight = share
+    identity = of_stranger(number, space)
     if row is not None:
-        total, weight = total + np.frombuffer(row[0], "<f4").astype(np.float64), weight + row[1]
+        known = db.seal.open(identity, row[0])
+        total, weight = total + np.frombuffer(known, "<f4").astype(np.float64), weight + row[1]
     db.execute(
         "INSERT INTO stranger_template (stranger, space, total, weight) VALUES (?1, ?2, ?3, ?4)"
         " ON CONFLICT (stranger, space) DO UPDATE SET total = ?3, weight = ?4",
-        (number, space, blob_of(total), float(weight)),
+        (number, space, db.seal.close(identity, blob_of(total)), float(weight)),
     )
 
 
@@ -132,5 +142,11 @@ def keep_portrait(db: Connection, number: int, picture: Portrait) -> None:
     db.execute(
         "INSERT INTO stranger_crop VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (stranger) DO UPDATE"
         " SET image = ?2, quality = ?3, landmarks = ?4, scheme = ?5 WHERE quality < ?3",
-        (number, picture.image, float(picture.quality), blob_of(picture.landmarks), picture.scheme),
+        (
+            number,
+            db.seal.close(of_stranger_crop(number), picture.image),
+            float(picture.quality),
+            db.seal.close(of_stranger_landmarks(number), blob_of(picture.landmarks)),
+            picture.scheme,
+        ),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +13,13 @@ import numpy as np
 
 from facecam.errors import PersonNotFound, UsageFault
 from facecam.people.cluster import clusters
+from facecam.people.database import mark_erase
 from facecam.people.gallery import Gallery
 from facecam.people.names import clean_name, quoted
 from facecam.people.records import Added, Forgotten, Portrait, Record, Unknown
-from facecam.people.rows import points_of, put
+from facecam.people.rows import of_stranger, of_stranger_crop, of_stranger_landmarks, points_of, put
 from facecam.people.sightings import add_total, keep_portrait, read_totals, unknown_name
-from facecam.people.store import Connection, mark_erase, utc_now
+from facecam.people.sqlite import Connection, utc_now
 
 #: Setting of a gallery whose user wants unknown people remembered.
 REMEMBER: Final = "remember_unknown"
@@ -70,8 +72,18 @@ def everyone(gallery: Gallery) -> list[Unknown]:
             "SELECT id, first_seen, last_seen, source, seen, coalesce(length(image), 0) FROM stranger"
             " LEFT JOIN stranger_crop ON stranger = id WHERE merged_into IS NULL ORDER BY id"
         ).fetchall()
+        overhead = db.overhead
     return [
-        Unknown(number, first, last, source, seen, size, tuple(spaces.get(number, ())), tuple(also.get(number, ())))
+        Unknown(
+            number,
+            first,
+            last,
+            source,
+            seen,
+            max(0, size - overhead),
+            tuple(spaces.get(number, ())),
+            tuple(also.get(number, ())),
+        )
         for number, first, last, source, seen, size in rows
     ]
 
@@ -86,7 +98,10 @@ def _portrait(db: Connection, number: int) -> Portrait | None:
     row = db.execute(
         "SELECT image, quality, landmarks, scheme FROM stranger_crop WHERE stranger = ?", (number,)
     ).fetchone()
-    return None if row is None else Portrait(row[0], row[1], points_of(row[2]), row[3])
+    if row is None:
+        return None
+    image = db.seal.open(of_stranger_crop(number), row[0])
+    return Portrait(image, row[1], points_of(db.seal.open(of_stranger_landmarks(number), row[2])), row[3])
 
 
 def merge(gallery: Gallery, space: str, threshold: float) -> list[Merging]:
@@ -95,6 +110,7 @@ def merge(gallery: Gallery, space: str, threshold: float) -> list[Merging]:
     Args:
         threshold: mean cosine similarity of the sightings of two people from which they are one.
     """
+    gallery.store.unlock()
     with gallery.store.atomic() as db:
         found = read_totals(db, space, gallery)
         numbers = list(found)
@@ -115,7 +131,8 @@ def _absorb(db: Connection, first: int, other: int) -> None:
     for space, blob, weight in db.execute(
         "SELECT space, total, weight FROM stranger_template WHERE stranger = ?", (other,)
     ).fetchall():
-        add_total(db, first, space, (np.frombuffer(blob, "<f4").astype(np.float64), weight))
+        total = db.seal.open(of_stranger(other, space), blob)
+        add_total(db, first, space, (np.frombuffer(total, "<f4").astype(np.float64), weight))
     picture = _portrait(db, other)
     if picture is not None:
         keep_portrait(db, first, picture)
@@ -139,13 +156,15 @@ def name(gallery: Gallery, number: int, new_name: str) -> Added:
         UsageFault: the name cannot be one.
     """
     clean = clean_name(new_name)
+    gallery.store.unlock()
     with gallery.store.atomic() as db:
         target = _resolve(db, number)
         vectors = {}
         for space, blob in db.execute(
             "SELECT space, total FROM stranger_template WHERE stranger = ? ORDER BY space", (target,)
         ):
-            total = np.frombuffer(blob, "<f4").astype(np.float64)
+            plain = db.seal.open(of_stranger(target, space), blob)
+            total = np.frombuffer(plain, "<f4").astype(np.float64)
             vectors[space] = (total / np.linalg.norm(total)).astype(np.float32)
         picture = _portrait(db, target)
         digest = hashlib.sha256(b"".join(vector.tobytes() for vector in vectors.values())).hexdigest()
@@ -166,7 +185,7 @@ def name(gallery: Gallery, number: int, new_name: str) -> Added:
 
 
 def forget(gallery: Gallery, numbers: Iterable[int] | None) -> Forgotten:
-    """Delete unknown people so that no file of the gallery holds anything of them (`Store.erase`).
+    """Delete unknown people so that no file of the gallery holds anything of them (`Database.erase`).
 
     Args:
         numbers: whom, with all numbers that they had; None for everybody.
@@ -185,8 +204,27 @@ def forget(gallery: Gallery, numbers: Iterable[int] | None) -> Forgotten:
             mark_erase(db)
     if not gone:
         return Forgotten(())
+    return _erased(gallery, gone)
+
+
+def forget_older(gallery: Gallery, seconds: float) -> Forgotten:
+    """As `forget`, of everybody whom nobody saw for that long."""
+    edge = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
+    with gallery.store.read() as db:
+        query = "SELECT id FROM stranger WHERE merged_into IS NULL AND last_seen < ? ORDER BY id"
+        if not db.execute(query, (edge,)).fetchall():
+            return Forgotten(())
+    with gallery.store.atomic() as db:
+        gone = [number for (number,) in db.execute(query, (edge,))]
+        for number in gone:
+            db.execute("DELETE FROM stranger WHERE id = ?", (number,))
+        mark_erase(db)
+    return _erased(gallery, gone)
+
+
+def _erased(gallery: Gallery, gone: list[int]) -> Forgotten:
     erased = gallery.store.erase()
-    return Forgotten(tuple(gone), erased.backups, erased.problem)
+    return Forgotten(tuple(gone), erased.backups, erased.problem, erased.renewed, erased.stale)
 
 
 def resolve(gallery: Gallery, number: int) -> int:

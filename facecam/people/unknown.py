@@ -6,6 +6,7 @@ why not by a running average). Two faces that are seen at the same time are neve
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from facecam.errors import GalleryError, OutputError
 from facecam.people import sightings, strangers
 from facecam.people.gallery import Gallery
+from facecam.people.names import escaped
 from facecam.people.records import Portrait
 from facecam.people.sightings import unknown_name
 from facecam.people.strangers import unknown_number
+from facecam.settings import seconds_of
 
 __all__ = ["UnknownBook", "unknown_name", "unknown_number"]
 
@@ -27,6 +30,8 @@ __all__ = ["UnknownBook", "unknown_name", "unknown_number"]
 TOGETHER: Final = 0.2
 #: Strangers and times kept in memory: a camera in a street must not fill it. The longest unseen go first.
 MOST: Final = 10_000
+#: Seconds between two looks for people to be deleted: terms are hours or longer.
+PURGE_EVERY: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -71,7 +76,13 @@ class UnknownBook:
     """
 
     def __init__(
-        self, gallery: Gallery | None, space: str, threshold: float, *, note: Callable[[str], None] = lambda line: None
+        self,
+        gallery: Gallery | None,
+        space: str,
+        threshold: float,
+        *,
+        note: Callable[[str], None] = lambda line: None,
+        forget_after: str | None = None,
     ) -> None:
         """Read whom the gallery remembers.
 
@@ -80,7 +91,8 @@ class UnknownBook:
             space: of all vectors that come.
             threshold: mean cosine similarity from which two sightings show one person: the embedder's
                 own default for two pictures, not the stricter one for a gallery of many.
-            note: told, in a line, when unknown people can no longer be written to the gallery.
+            note: told, in a line, when unknown people can no longer be written to the gallery, or were deleted.
+            forget_after: delete remembered people whom nobody saw for this long ("7d"), now and every hour.
 
         Raises:
             GalleryDamaged: a stored template is wrong.
@@ -92,6 +104,8 @@ class UnknownBook:
         self.remembers = gallery is not None and strangers.remembers(gallery)
         self._gallery = gallery
         self._note = note
+        self._keep = None if forget_after is None else seconds_of(forget_after)
+        self._purged = 0.0
         self._entries: dict[int, _Entry] = {}  # the one seen last comes last
         self._rows: NDArray[np.float64] = np.zeros((0, 0))
         self._owners: list[int] = []  # slot -> number, 0 for a free one
@@ -101,6 +115,7 @@ class UnknownBook:
         self._last = 0
         if gallery is not None and self.remembers and gallery.store.obstacle is not None:
             self._give_up(gallery.store.obstacle)
+        self._purge()
         self.refresh()
 
     def __len__(self) -> int:
@@ -157,11 +172,27 @@ class UnknownBook:
             self._open[key] = seen
         return number
 
+    def recall(
+        self, number: int, vector: NDArray[np.float32], weight: float, span: tuple[float, float], *, source: str
+    ) -> None:
+        """A sighting that an earlier run numbered and that is kept elsewhere: counts here, is written nowhere.
+
+        Args: as `identify`.
+        """
+        share = self._share(vector, weight)
+        entry = self._entries.get(number)
+        if entry is None or not entry.kept:
+            self._count(number, share, 1)
+        self._spans.append((number, source, *span))
+        self._last = max(self._last, number)
+
     def settle(self, track: int, source: str = "") -> None:
         """The track is over and still unknown: its sighting counts for good. One without a number is ignored."""
         seen = self._open.pop((source, track), None)
         if seen is not None:
             self._close(source, seen)
+        if self._purge():
+            self.refresh()
 
     def retract(self, track: int, source: str = "") -> None:
         """The track proved to be somebody with a name, or no face: its sighting does not count."""
@@ -258,6 +289,24 @@ class UnknownBook:
         else:  # merged, named or forgotten by another process
             self.refresh()
             self._drop_if_empty(seen.number)
+
+    def _purge(self) -> bool:
+        """Delete whoever was not seen for too long; whether anybody was."""
+        now = time.monotonic()
+        if self._keep is None or self._gallery is None or (self._purged and now < self._purged + PURGE_EVERY):
+            return False
+        self._purged = now
+        try:
+            gone = strangers.forget_older(self._gallery, self._keep)
+        except (GalleryError, OutputError) as error:
+            self._note(f"unknown people were not deleted in time: {error}")
+            return False
+        if gone.numbers:
+            self._note(f"unknown people deleted, whom nobody saw for long: {len(gone.numbers)}")
+        if gone.problem or gone.stale:
+            left = gone.problem or f"{escaped(str(gone.stale[0]))} could not be made anew"
+            self._note(f"traces of unknown people may be left: {left}")
+        return bool(gone.numbers)
 
     def _give_up(self, reason: str) -> None:
         self.remembers = False

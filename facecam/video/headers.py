@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 #: EXIF orientation (1 to 8): turn or mirror needed to show the picture upright.
 _ORIENTATION, _WIDTH, _HEIGHT = 274, 256, 257
+_BITS, _SAMPLES = 258, 277
 _EXIF = b"Exif\0\0"
 
 
@@ -21,12 +22,17 @@ class HeaderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Kind of file, size as stored in pixels, and the EXIF orientation (1 to 8) still to be applied."""
+    """Kind of file, size as stored in pixels, and the EXIF orientation (1 to 8) still to be applied.
+
+    Attributes:
+        depth: bytes that a pixel may take while it is decoded.
+    """
 
     kind: str
     width: int
     height: int
     orientation: int = 1
+    depth: int = 4
 
 
 def read_header(data: bytes) -> Header:
@@ -44,13 +50,15 @@ def read_header(data: bytes) -> Header:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png(data)
         if data[:6] in (b"GIF87a", b"GIF89a"):
-            return Header("GIF", *struct.unpack_from("<HH", data, 6))
+            # OpenCV keeps two canvases besides the picture (measured: 8 bytes a pixel).
+            width, height = struct.unpack_from("<HH", data, 6)
+            return Header("GIF", width, height, depth=8)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
         if data[:4] in (b"II*\0", b"MM\0*"):
             tags = _tiff_tags(data)
             # OpenCV turns TIFF upright by itself, whatever it is asked; of the other kinds, none.
-            return Header("TIFF", tags[_WIDTH], tags[_HEIGHT])
+            return Header("TIFF", tags[_WIDTH], tags[_HEIGHT], depth=_tiff_depth(data, tags))
         if data[:2] == b"BM":
             return _bmp(data)
     except (struct.error, IndexError, KeyError) as error:
@@ -62,6 +70,11 @@ def read_header(data: bytes) -> Header:
             raise HeaderError("AVIF images are not supported; convert it to JPEG first")
         raise HeaderError("that is a video, not an image")
     raise HeaderError("not an image (JPEG, PNG, WebP, GIF, BMP and TIFF are read)")
+
+
+def tiff_orientation(data: bytes) -> int:
+    """EXIF orientation (1 to 8) of a TIFF file, which OpenCV applies by itself while it decodes."""
+    return _exif(data)
 
 
 def _jpeg(data: bytes) -> Header:
@@ -79,7 +92,7 @@ def _jpeg(data: bytes) -> Header:
         (length,) = struct.unpack_from(">H", data, position)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, position + 3)
-            return Header("JPEG", width, height, orientation)
+            return Header("JPEG", width, height, orientation, depth=3)
         if marker in (0xD9, 0xDA) or length < 2:
             raise HeaderError("the JPEG is damaged: it has no frame header")
         segment = data[position + 2 : position + length]
@@ -101,7 +114,8 @@ def _png(data: bytes) -> Header:
         if name == b"eXIf":
             orientation = _exif(body)
         if name == b"IEND":
-            return Header("PNG", width, height, orientation)
+            depth, colour = data[24], data[25]
+            return Header("PNG", width, height, orientation, (3 if colour in (0, 2) else 4) * (2 if depth == 16 else 1))
         position += 12 + length
 
 
@@ -144,6 +158,27 @@ def _exif(tiff: bytes) -> int:
 def _orientation(tags: dict[int, int]) -> int:
     value = tags.get(_ORIENTATION, 1)
     return value if 1 <= value <= 8 else 1
+
+
+def _tiff_depth(data: bytes, tags: dict[int, int]) -> int:
+    """Bytes a pixel: samples by bits. Of several equal values of bits only a place is noted: then the widest is assumed
+    that cameras and scanners write."""
+    samples = max(1, min(tags.get(_SAMPLES, 1), 16))
+    bits = tags.get(_BITS, 8 if samples == 1 else _first_bits(data))
+    return samples * max(1, min(bits, 64) // 8)
+
+
+def _first_bits(data: bytes) -> int:
+    """The first of several BitsPerSample, 16 where it cannot be found."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number, place = struct.unpack_from(order + "HHII", data, entry)
+        if tag == _BITS and kind == 3 and number > 2:
+            (bits,) = struct.unpack_from(order + "H", data, place)
+            return int(bits)
+    return 16
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:

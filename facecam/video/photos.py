@@ -27,6 +27,11 @@ VIDEO_SUFFIXES = frozenset(
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 20_000
 _MAX_BYTES = 512 * 1024 * 1024
+#: Bytes of a decoded picture: 100 megapixels of three bytes. Deep and transparent ones have fewer pixels then. With the
+#: copy that is made of it, and the models, a hostile picture stays below 1 GiB (fuzz/hostile.py).
+_MAX_DECODED = 3 * MAX_PIXELS
+#: Rows are converted in blocks of so many pixels: the intermediate values take several times the room.
+_BLOCK = 1 << 20
 _JPEG_QUALITY = 92
 
 
@@ -44,7 +49,7 @@ def read_photo(path: str | os.PathLike[str]) -> Image:
             100 megapixels or 20,000 pixels a side (judged from the header, before decoding).
     """
     path = Path(path)
-    return decode_photo(_read_bytes(path), str(path))
+    return decode_photo(read_bytes(path), str(path))
 
 
 def decode_photo(data: bytes, name: str = "image") -> Image:
@@ -62,10 +67,17 @@ def decode_photo(data: bytes, name: str = "image") -> Image:
         raise MediaError(
             f"{name}: {width} x {height} pixels; at most 100 megapixels and {MAX_SIDE} a side are read, make it smaller"
         )
+    if width * height * header.depth > _MAX_DECODED:
+        raise MediaError(
+            f"{name}: {width} x {height} pixels of {header.depth} bytes each; a {header.kind} image of at most "
+            f"{_MAX_DECODED // header.depth // 1_000_000} megapixels of this depth is read, make it smaller"
+        )
     stored = _decode(data)
-    if stored is None or stored.size > 4 * MAX_PIXELS:
+    if stored is None or stored.nbytes > 4 * MAX_PIXELS:
         raise MediaError(f"{name}: the {header.kind} image is damaged or cut short")
-    return _turned(_as_bgr(stored, premultiplied=header.kind == "TIFF"), header.orientation)
+    image = _as_bgr(stored, premultiplied=header.kind == "TIFF")
+    del stored  # or three copies of the picture would be there at once
+    return _turned(image, header.orientation)
 
 
 def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False) -> None:
@@ -91,10 +103,24 @@ def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool =
     atomic_bytes(path, coded.tobytes(), overwrite=overwrite)
 
 
-def _read_bytes(path: Path) -> bytes:
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, device or folder: opening one may wait for ever, reading one may never end.
+
+    Raises:
+        MediaError: something else than a regular file is there. OSError: it cannot be looked at.
+    """
+    if path.exists() and not path.is_file():
+        raise MediaError(f"{path}: is not a regular file; give a photo or a video")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file of at most 512 MiB.
+
+    Raises:
+        MediaError: missing, unreadable, no regular file, or larger.
+    """
     try:
-        if path.exists() and not path.is_file():
-            raise MediaError(f"{path}: is not a regular file; give an image file")
+        check_regular(path)
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_BYTES:
@@ -120,11 +146,22 @@ def _decode(data: bytes) -> Any:
 def _as_bgr(stored: Any, *, premultiplied: bool) -> Image:
     """BGR uint8 over white; libtiff gives 8-bit colours already multiplied by their alpha."""
     image = np.asarray(stored)
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return np.ascontiguousarray(image)
+    top = None if image.dtype in (np.uint8, np.uint16) else _top(image)
+    out = np.empty((*image.shape[:2], 3), np.uint8)
+    step = max(1, _BLOCK // max(1, image.shape[1]))
+    for start in range(0, image.shape[0], step):
+        out[start : start + step] = _block_as_bgr(image[start : start + step], premultiplied, top)
+    return out
+
+
+def _block_as_bgr(image: Any, premultiplied: bool, top: float | None) -> Image:
     premultiplied = premultiplied and image.dtype == np.uint8
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     elif image.dtype != np.uint8:
-        image = _stretched(image)
+        image = _stretched(image, top or 0.0)
     if image.ndim == 2:
         image = image[:, :, None]
     channels = image.shape[2]
@@ -139,12 +176,21 @@ def _as_bgr(stored: Any, *, premultiplied: bool) -> Image:
     return np.ascontiguousarray(image[:, :, :3])
 
 
-def _stretched(image: Any) -> Any:
+def _plain(image: Any) -> Any:
+    with np.errstate(over="ignore"):  # a double that no float holds
+        return np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _top(image: Any) -> float:
+    """The highest value of a picture of another type than uint8 and uint16; never below 0."""
+    return max((float(_plain(row).max(initial=0.0)) for row in image), default=0.0)
+
+
+def _stretched(image: Any, top: float) -> Any:
     """Floating point (TIFF; 0 to 1, or any scale) and other whole numbers as uint8."""
-    values = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(values.max(initial=0.0))
     scale = 255.0 / (1.0 if 0 < top <= 1.0 else max(top, 255.0))
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+    with np.errstate(over="ignore"):  # far below zero: black all the same
+        return np.clip(_plain(image) * scale, 0, 255).astype(np.uint8)
 
 
 def _turned(image: Image, orientation: int) -> Image:
