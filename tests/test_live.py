@@ -19,7 +19,9 @@ import pytest
 
 from facecam.cli import invoke
 from facecam.engine import Engine
-from facecam.live import GONE_AFTER, Attendance, LiveOptions, LiveView, Snapshot, Worker
+from facecam.live.attendance import GONE_AFTER, Attendance
+from facecam.live.view import LiveOptions, LiveView
+from facecam.live.worker import Lane, Snapshot, Worker
 from facecam.people.match import Matcher
 from facecam.values import Face, Frame, Image, Match, Sighting, SourceInfo
 from facecam.video.sinks import VideoSink
@@ -101,7 +103,7 @@ def moving(count: int) -> SyntheticSource:
 def test_names_events_and_recording_without_a_window(engine: Engine, tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     options = LiveOptions(record=tmp_path / "r.mp4")
-    view = LiveView(moving(40), engine.recogniser(grace(engine)), options, emit=events.append)
+    view = LiveView([(moving(40), engine.recogniser(grace(engine)))], options, emit=events.append)
     outcome = view.run()
     assert outcome.frames == 40 and outcome.names == {"Grace"}
     assert [e["type"] for e in events] == ["appear", "leave"]
@@ -114,7 +116,7 @@ def test_keys(engine: Engine, tmp_path: Path) -> None:
     screen = FakeScreen({2: "h", 4: "m", 6: "b", 8: "s", 10: "r", 16: "r", 18: "q"})
     notes: list[str] = []
     options = LiveOptions(snapshot_dir=tmp_path)
-    view = LiveView(moving(500), engine.recogniser(grace(engine)), options, screen=screen, note=notes.append)
+    view = LiveView([(moving(500), engine.recogniser(grace(engine)))], options, screen=screen, note=notes.append)
     outcome = view.run()
     assert outcome.frames == 18, "q ends it"
     assert options.mirror and options.blur
@@ -129,7 +131,7 @@ def test_keys(engine: Engine, tmp_path: Path) -> None:
 
 def test_a_closed_window_ends_the_run(engine: Engine) -> None:
     screen = FakeScreen({})
-    view = LiveView(moving(500), engine.recogniser(grace(engine)), LiveOptions(), screen=screen)
+    view = LiveView([(moving(500), engine.recogniser(grace(engine)))], LiveOptions(), screen=screen)
     screen.closed = True
     assert view.run().frames == 1
 
@@ -143,7 +145,7 @@ def test_an_error_in_recognition_is_loud(engine: Engine) -> None:
             return getattr(engine.recogniser(grace(engine)), name)
 
     with pytest.raises(RuntimeError, match="boom"):
-        LiveView(moving(50), Broken(), LiveOptions()).run()  # type: ignore[arg-type]
+        LiveView([(moving(50), Broken())], LiveOptions()).run()  # type: ignore[list-item]
 
 
 def test_the_worker_takes_the_newest_frame_only(engine: Engine) -> None:
@@ -160,10 +162,11 @@ def test_the_worker_takes_the_newest_frame_only(engine: Engine) -> None:
         def sightings(self, at: float) -> list[Sighting]:
             return []
 
-    worker = Worker(Slow(), lambda: None)  # type: ignore[arg-type]
+    lane = Lane("slow", Slow())  # type: ignore[arg-type]
+    worker = Worker([lane])
     worker.start()
     for k in range(30):
-        worker.give(Frame(k, k / 100, np.zeros((8, 8, 3), np.uint8)))
+        worker.give(lane, Frame(k, k / 100, np.zeros((8, 8, 3), np.uint8)))
         time.sleep(0.01)
     worker.drain(2.0)
     worker.close()
@@ -174,7 +177,7 @@ def test_the_worker_takes_the_newest_frame_only(engine: Engine) -> None:
 def test_a_fake_camera_runs_the_whole_way(engine: Engine) -> None:
     picture = cv2.resize(portrait("grace_hopper"), (320, 360))
     with CameraSource(0, capture=FakeCapture(lambda k: picture, period=1 / 60)) as camera:
-        outcome = LiveView(camera, engine.recogniser(grace(engine)), LiveOptions(max_seconds=1.5)).run()
+        outcome = LiveView([(camera, engine.recogniser(grace(engine)))], LiveOptions(max_seconds=1.5)).run()
     assert outcome.names == {"Grace"}
 
 
@@ -237,7 +240,7 @@ def test_the_webcam_may_be_pulled_out(
         return CameraSource(0, capture=FakeCapture(lambda k: picture, count=20, period=1 / 60))
 
     monkeypatch.setattr(sources, "open_source", camera)
-    assert invoke(["run", "--headless", "--events", "-"]) == 12
+    assert invoke(["run", "--headless", "--events", "-", "--reconnect", "never"]) == 12
     captured = capsys.readouterr()
     assert "camera 0" in captured.err and "Traceback" not in captured.err
 
@@ -251,7 +254,7 @@ def test_ctrl_c_ends_a_headless_run(film: Path, tmp_path: Path) -> None:
         text=True,
     )
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".facecam-*")) and time.monotonic() < deadline:
+    while not record.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.7)
     process.send_signal(signal.SIGINT)

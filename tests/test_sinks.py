@@ -18,7 +18,9 @@ import pytest
 from facecam.errors import OutputError
 from facecam.values import SourceInfo
 from facecam.video import atomic
-from facecam.video.sinks import EventSink, VideoSink, atomic_bytes, atomic_text
+from facecam.video.atomic import atomic_bytes, atomic_text
+from facecam.video.events import EventSink
+from facecam.video.sinks import VideoSink
 from facecam.video.sources import FileSource
 from tests.fakes import corners, make_clip, number_of, numbered, quarters, small_disk, smooth
 
@@ -391,7 +393,9 @@ def test_no_permission_is_told(folder: Path) -> None:
         "import os, sys\n"
         "from facecam.errors import OutputError\n"
         "from facecam.values import SourceInfo\n"
-        "from facecam.video.sinks import EventSink, VideoSink, atomic_bytes\n"
+        "from facecam.video.atomic import atomic_bytes\n"
+        "from facecam.video.events import EventSink\n"
+        "from facecam.video.sinks import VideoSink\n"
         "import av\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "for make in (lambda p: VideoSink(p, SourceInfo('t', 16, 16)), EventSink, lambda p: atomic_bytes(p, b'')):\n"
@@ -466,7 +470,7 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
 
 def test_a_closed_stdout_is_quiet_until_the_interpreter_has_ended() -> None:
     code = (
-        "from facecam.video.sinks import EventSink\n"
+        "from facecam.video.events import EventSink\n"
         "with EventSink('-') as sink:\n"
         "    for number in range(100000):\n"
         "        sink.write({'n': number})\n"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from facecam.errors import MediaError, SourceError
 from facecam.values import Frame, Image
-from facecam.video import camera, container
+from facecam.video import camera, container, grabber
 from facecam.video.base import FrameSource
 from facecam.video.sources import (
     CameraSource,
@@ -517,10 +517,10 @@ def test_a_camera_that_gives_grey_or_four_channels_gives_bgr() -> None:
 
 
 def test_a_camera_that_does_not_open_says_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "cameras_present", lambda: [(2, "Front"), (3, "Rear")])
+    monkeypatch.setattr(grabber, "cameras_present", lambda: [(2, "Front"), (3, "Rear")])
     with pytest.raises(SourceError, match=r"camera 0: cannot be opened; cameras here: 2 \(Front\), 3 \(Rear\)"):
         CameraSource(0, capture=FakeCapture(opens=False))
-    monkeypatch.setattr(camera, "cameras_present", lambda: [])
+    monkeypatch.setattr(grabber, "cameras_present", lambda: [])
     with pytest.raises(SourceError, match="no camera is connected"):
         CameraSource(0, capture=FakeCapture(opens=False))
 
@@ -667,7 +667,7 @@ def test_no_password_survives(secret: str, port: str) -> None:
 def test_open_source_chooses(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
     monkeypatch.setattr(
-        "facecam.video.sources.CameraSource", lambda *args: opened.append(args[0]) or SyntheticSource(IMAGES)
+        "facecam.video.sources.CameraSource", lambda *args, **more: opened.append(args[0]) or SyntheticSource(IMAGES)
     )
     open_source("0", width=640)
     open_source("rtsp://cam.local/1")

@@ -33,7 +33,9 @@ class AudioTrack:
         self._ahead: Any = None
         self._input: Any = None
         try:
-            self._input = av.open(f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"})
+            self._input = av.open(
+                f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            )
         except av.error.FFmpegError as error:
             self._warn(f"its sound cannot be read ({error.strerror}); the output is silent")
             return

@@ -6,9 +6,11 @@ an error from the end.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from facecam.errors import MediaError
 from facecam.values import Frame, Image, SourceInfo
+from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
 
 if TYPE_CHECKING:
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 #: Formats whose first plane is 8-bit brightness, at full size.
 _LUMA_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"))
 _LUMA_WIDTH = 96
-#: A picture of more pixels than this is taken for an attack or an error.
-_MAX_PIXELS = 100_000_000
+#: A picture of more pixels than this is taken for an attack or an error: 8192 x 4320 are 35 million, and a decoder
+#: keeps up to 17 pictures.
+_MAX_PIXELS = 40_000_000
 #: Playlists name other files and addresses; only what stands in the file itself is read.
 _PLAYLISTS = frozenset({"hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest"})
 #: Reading goes on after this many errors of the container in a row, not for ever.
@@ -44,14 +48,30 @@ class FileSource(Source):
         damaged: packets that could not be decoded, frames that the decoder marks as corrupt, and
             frames that a truncated file promises but does not hold. Final once `read` gave None.
 
+    Args:
+        start, end: presentation times, seconds: only frames from ``start`` on and before ``end`` are
+            given, numbered from 0. Read from the key frame before ``start``.
+        steady: decode with one thread. FFmpeg's threads conceal what is damaged now in this way, now in
+            that; a whole video is the same with any number of them.
+
     Raises:
         MediaError: the file is missing, empty, not a video, cut short before its index, or no
-            frame of it can be decoded.
+            frame of it (or of the stretch) can be decoded.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        start: float | None = None,
+        end: float | None = None,
+        *,
+        steady: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.damaged = 0
+        self._start, self._end, self._steady = start, end, steady
+        self._landed: float | None = None
+        self._reader: ReadAhead | None = None
         self._truncated = _check_file(self.path)
         self._container = _open(self.path)
         try:
@@ -61,8 +81,10 @@ class FileSource(Source):
             self._index = 0
             self._time: float | None = None
             self._step = 1 / float(self._stream.average_rate or 25)
-            self._frames = self._decode()
-            self._ahead = next(self._frames, None)
+            self._frames: Iterator[Frame] = iter(())
+            self._ahead = self._first()
+            if self._ahead is None and (start is not None or end is not None):
+                raise MediaError(f"{self.path}: no frame of the stretch that was asked for can be decoded")
             if self._ahead is None:
                 raise MediaError(f"{self.path}: no frame of the video can be decoded; the file is damaged")
             self.info = self._describe(self._ahead)
@@ -77,11 +99,39 @@ class FileSource(Source):
             frame = next(self._frames, None)
         return frame
 
+    def ahead(self) -> Iterator[Frame]:
+        """The frames from here on, some of them decoded ahead by a thread; `close` ends it. No `read` beside it."""
+        self._reader = ReadAhead(self.read)
+        return self._reader
+
     def close(self) -> None:
         """Close the file. Frames given before stay usable."""
+        # Let go of at once: in a circle of references the decoder's threads would live until the garbage is collected.
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
         self._ahead = None
         self._frames = iter(())
         self._container.close()
+
+    def _first(self) -> Frame | None:
+        """The first frame to give, after going to where it is."""
+        import av
+
+        if self._start is not None and self._stream.time_base:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._container.seek(round(Fraction(self._start) / self._stream.time_base), stream=self._stream)
+        self._frames = self._decode()
+        frame = next(self._frames, None)
+        if self._start is not None and (self._landed is None or self._landed > self._start):
+            # The file's index is missing or wrong: what lies before is read, too.
+            self._container.close()
+            self._container = _open(self.path)
+            self._stream = self._video_stream()
+            self._index, self._time, self.damaged = 0, None, 0
+            self._frames = self._decode()
+            frame = next(self._frames, None)
+        return frame
 
     def _video_stream(self) -> av.VideoStream:
         if self._container.format.name in _PLAYLISTS:
@@ -90,8 +140,15 @@ class FileSource(Source):
         if not streams:
             raise MediaError(f"{self.path}: has no video stream; give a video file")
         stream = streams[0]
+        context = stream.codec_context
+        if context.width * context.height > _MAX_PIXELS:
+            raise MediaError(
+                f"{self.path}: the video says that its pictures are {context.width} x {context.height}; at most "
+                f"{_MAX_PIXELS // 1_000_000} megapixels are read"
+            )
+        context.options = {"max_pixels": str(_MAX_PIXELS)}  # of pictures that grow later
         # Measured on two cores: AUTO decodes as fast as FRAME and faster than SLICE or one thread.
-        stream.thread_type = "AUTO"
+        stream.thread_type = "NONE" if self._steady else "AUTO"
         return stream
 
     def _describe(self, first: Frame) -> SourceInfo:
@@ -138,15 +195,29 @@ class FileSource(Source):
             try:
                 decoded = packet.decode()
             except av.error.FFmpegError:
-                self.damaged += 1
+                self.damaged += self._inside(packet)
                 continue
             for picture in decoded:
+                time = self._time_of(picture)
+                if self._landed is None:
+                    self._landed = time
+                if self._start is not None and time < self._start:
+                    continue
+                if self._end is not None and time >= self._end:
+                    return
                 self.damaged += bool(picture.is_corrupt)
-                yield self._frame(picture)
-        if self._truncated:
+                yield self._frame(picture, time)
+        if self._truncated and self._start is None:
             self.damaged += max(1, len(self._stream.index_entries) - self._index)
 
-    def _frame(self, picture: VideoFrame) -> Frame:
+    def _inside(self, packet: av.Packet) -> bool:
+        """Whether a packet belongs to the stretch that is read; one without a time does."""
+        if packet.pts is None or packet.time_base is None:
+            return True
+        time = float(packet.pts * packet.time_base)
+        return (self._start is None or time >= self._start) and (self._end is None or time < self._end)
+
+    def _frame(self, picture: VideoFrame, time: float) -> Frame:
         # The matrix is looked at once: asking a picture for its side data ties it into a reference
         # cycle, and pictures would pile up until the garbage collector passes (hundreds of megabytes).
         angle = picture.rotation
@@ -155,7 +226,7 @@ class FileSource(Source):
         upright = _Upright(picture, self._stream.sample_aspect_ratio, self._turns[angle], self._convert)
         frame = Frame(
             self._index,
-            self._time_of(picture),
+            time,
             size=upright.size,
             make_image=upright.image,
             make_luma=upright.luma if picture.format.name in _LUMA_FIRST else None,
@@ -200,7 +271,9 @@ class _Upright:
         if aspect and aspect != 1 and 0.1 < aspect < 10:
             width = max(1, round(width * float(aspect)))
         if width * height > _MAX_PIXELS:
-            raise MediaError(f"the video has pictures of {width} x {height}: more than 100 megapixels")
+            raise MediaError(
+                f"the video has pictures of {width} x {height}: more than {_MAX_PIXELS // 1_000_000} megapixels"
+            )
         self._stored = width, height
         self._turn = turn
         self.size = (height, width) if self._turn and self._turn[0] else (width, height)
@@ -212,7 +285,7 @@ class _Upright:
         converted = self._convert.reformatter.reformat(
             self._picture, width=width, height=height, format="bgr24", threads=1
         )
-        image: Image = np.ascontiguousarray(converted.to_ndarray())
+        image = _pixels(converted, width, height)
         if self._turn:
             import cv2
 
@@ -231,6 +304,13 @@ class _Upright:
         rows = rows.reshape(self._picture.height, plane.line_size)
         first_row = min(step // 2, self._picture.height - 1)
         return rows[first_row::step, step // 2 : self._picture.width : step].copy()
+
+
+def _pixels(picture: Any, width: int, height: int) -> Image:
+    """The pixels of a bgr24 picture; not copied where its rows lie next to each other."""
+    plane = picture.planes[0]
+    rows = np.frombuffer(plane, np.uint8)[: plane.line_size * height].reshape(height, plane.line_size)
+    return np.ascontiguousarray(rows[:, : width * 3]).reshape(height, width, 3)
 
 
 def _turn(picture: VideoFrame) -> _Turn:
@@ -305,7 +385,7 @@ def _open(path: Path) -> Any:
     try:
         # "file:" keeps a name with a colon from being read as a protocol, and the whitelist keeps a
         # crafted file from making the demuxer open addresses.
-        return av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"})
+        return av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except av.error.FFmpegError as error:
         reason = "Permission denied" if isinstance(error, PermissionError) else "not a video, or damaged"
         raise MediaError(f"{path}: cannot be opened as a video ({reason})") from error

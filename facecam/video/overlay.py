@@ -110,7 +110,9 @@ def _look(sighting: Sighting) -> tuple[Colour, str, str]:
     if match.name is not None:
         tail = "" if match.similarity is None else f" {match.similarity:.2f}"
         return _KNOWN, match.name, tail
-    return (_UNKNOWN, "unknown", "") if sighting.decided else (_UNDECIDED, "?", "")
+    if not sighting.decided:
+        return _UNDECIDED, "?", ""
+    return _UNKNOWN, "unknown" if sighting.unknown is None else f"Unknown {sighting.unknown}", ""
 
 
 def _box(image: Image, sighting: Sighting, style: _Style) -> None:

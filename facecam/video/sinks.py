@@ -1,26 +1,21 @@
-"""Where labelled frames and events go: a video file with its sound, and JSON lines."""
+"""Where labelled frames go: a video file with its sound, or a recording that outlives a kill."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import sys
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from facecam.errors import DependencyMissing, OutputError
 from facecam.values import Image, SourceInfo
-from facecam.video.atomic import Pending, atomic_bytes, atomic_text, output_error
+from facecam.video.atomic import Pending, output_error
 from facecam.video.audio import AudioTrack
-
-__all__ = ["VIDEO_FORMATS", "EventSink", "VideoSink", "atomic_bytes", "atomic_text"]
 
 #: Suffix of a file to write -> name of the format.
 VIDEO_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -33,10 +28,53 @@ _CRF = "22"
 _TICK = Fraction(1, 90_000)
 _BT709 = 1
 _LIMITED = 1
+#: A live recording reaches the disk in pieces of this length, seconds: as much is lost when the process is killed.
+_PIECE = 0.5
+
+
+class _Target(Protocol):
+    """Where a file is written: `atomic.Pending`, or `_InPlace`."""
+
+    temp: Path
+
+    def commit(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class _InPlace:
+    """A file that stands under its own name from its first byte on (mode 0600) and keeps what was written.
+
+    Raises:
+        OutputError: it exists already or cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        pending = Pending(path)  # the same checks, the same words
+        pending.discard()
+        self.temp = pending.path
+        try:
+            os.close(os.open(self.temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def commit(self) -> None:
+        """Make the file durable."""
+        try:
+            with open(self.temp, "rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise output_error(self.temp, error) from error
+
+    def discard(self) -> None:
+        """Leave what there is; a file without a byte goes."""
+        with contextlib.suppress(OSError):
+            if not self.temp.stat().st_size:
+                self.temp.unlink()
 
 
 class VideoSink:
-    """An H.264 video file; it appears at ``path`` whole, on `close`, or not at all.
+    """An H.264 video file; it appears at ``path`` whole, on `close`, or not at all; or, ``live``, from the start.
 
     Pictures keep their presentation times exactly, in the time base of ``audio_from``'s video, so a
     variable frame rate stays variable. Odd sizes are padded by one pixel, since H.264 with 4:2:0 colour
@@ -47,6 +85,8 @@ class VideoSink:
         info: of the source; gives size and nominal rate.
         audio_from: the media file whose sound goes along and whose time base is used.
         overwrite: replace an existing file.
+        live: write under ``path`` itself, in pieces each of which can be played as soon as it is written: a kill or
+            a full disk costs the last half second. Without sound; a file that is there is never replaced.
 
     Attributes:
         frames: pictures written so far.
@@ -63,14 +103,16 @@ class VideoSink:
         audio_from: str | os.PathLike[str] | None = None,
         *,
         overwrite: bool = False,
+        live: bool = False,
     ) -> None:
+        if live and (audio_from or overwrite):
+            raise ValueError("a live recording has no sound and replaces nothing")
         self.path = Path(path)
+        self._live = live
         self.frames = 0
         self._size = info.width + info.width % 2, info.height + info.height % 2
-        kind = VIDEO_FORMATS.get(self.path.suffix.lower())
-        if kind is None:
-            raise OutputError(f"{path}: a video is written as {', '.join(VIDEO_FORMATS)}; choose one of these")
-        self._pending = Pending(path, overwrite=overwrite)
+        kind = _format_of(self.path)
+        self._pending: _Target = _InPlace(path) if live else Pending(path, overwrite=overwrite)
         self._container: Any = None
         self._audio: AudioTrack | None = None
         self._last: int | None = None
@@ -93,6 +135,12 @@ class VideoSink:
         self._reformatter = VideoReformatter()
         base = _time_base(audio_from) if audio_from else _TICK
         options = {}
+        if self._live:
+            options["flush_packets"] = "1"
+            if kind == "matroska":
+                options["cluster_time_limit"] = str(round(_PIECE * 1000))
+            else:  # fragments, each with its own index, in place of one index at the end
+                options |= {"movflags": "empty_moov+default_base_moof", "frag_duration": str(round(_PIECE * 1e6))}
         if kind != "matroska":
             # MP4 keeps where a track starts in units of the movie, 1/1000 s if not told otherwise. A
             # multiple of it and of the video's own unit loses neither start.
@@ -107,7 +155,8 @@ class VideoSink:
             ) from error
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": _PRESET, "crf": _CRF}
+        # Live, the encoder keeps no picture back (zerolatency).
+        stream.options = {"preset": _PRESET, "crf": _CRF} | ({"tune": "zerolatency"} if self._live else {})
         context = stream.codec_context
         # The stream's and the encoder's: the encoder counts in 1/rate otherwise and rounds times.
         stream.time_base = context.time_base = self._base = base
@@ -222,86 +271,33 @@ class VideoSink:
             self.abort()
 
 
+def check_target(path: Path) -> None:
+    """Whether a new video can be written at ``path``.
+
+    Raises:
+        OutputError: it exists, its folder cannot be written, or its name has another ending.
+    """
+    _format_of(path)
+    Pending(path).discard()
+
+
+def _format_of(path: Path) -> str:
+    kind = VIDEO_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise OutputError(f"{path}: a video is written as {', '.join(VIDEO_FORMATS)}; choose one of these")
+    return kind
+
+
 def _time_base(path: str | os.PathLike[str]) -> Fraction:
     """The unit in which ``path`` counts the times of its video, seconds."""
     import av
 
     try:
-        with av.open(f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"}) as container:
+        with av.open(
+            f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        ) as container:
             base = container.streams.video[0].time_base if container.streams.video else None
     except av.error.FFmpegError:
         return _TICK
     # MP4 counts in whole ticks of at most 2^31 a second; finer clocks than this are noise.
     return base if base and base.numerator > 0 and base.denominator <= 10_000_000 else _TICK
-
-
-class EventSink:
-    """JSON lines, one an event, flushed at once, to a file (appended) or to stdout for "-".
-
-    A reader that goes away (a closed pipe) is no error: `closed` turns True and later events vanish.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-
-    def __init__(self, target: str | os.PathLike[str]) -> None:
-        self.closed = False
-        self._own = os.fspath(target) != "-"
-        self._name = os.fspath(target)
-        self._file: IO[str]
-        if not self._own:
-            self._file = sys.stdout
-            return
-        try:
-            # Append: a log of last night must survive the start of today. 0600: it names people.
-            handle = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._file = os.fdopen(handle, "w", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise output_error(self._name, error) from error
-
-    def write(self, event: Mapping[str, Any]) -> None:
-        """Write one event.
-
-        Raises:
-            OutputError: disk full, or another failure that is no closed pipe.
-        """
-        if self.closed:
-            return
-        try:
-            try:
-                self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
-            except UnicodeEncodeError:  # a terminal without UTF-8, or a file name of another encoding
-                self._file.write(json.dumps(event) + "\n")
-            self._file.flush()
-        except BrokenPipeError:
-            self._reader_gone()
-        except OSError as error:
-            self.closed = True
-            raise output_error(self._name, error) from error
-
-    def _reader_gone(self) -> None:
-        self.closed = True
-        with contextlib.suppress(OSError, ValueError):
-            # What Python still holds for the pipe would fail again when the interpreter exits.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._file.fileno())
-            os.close(nowhere)
-
-    def close(self) -> None:
-        """Close the file; stdout stays open."""
-        self.closed = True
-        if self._own:
-            try:
-                self._file.close()
-            except BrokenPipeError:
-                pass
-            except OSError as error:
-                raise output_error(self._name, error) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +11,12 @@ from pathlib import Path
 
 from facecam.errors import MediaError, SourceError
 from facecam.values import Frame, Image, SourceInfo
+from facecam.video.address import SCHEMES, hide_credentials, scheme_of
 from facecam.video.base import FrameSource, Source
-from facecam.video.camera import CameraSource, cameras_present, hide_credentials
+from facecam.video.camera import CameraSource
 from facecam.video.container import FileSource
+from facecam.video.devices import is_device
+from facecam.video.reconnect import Reconnect
 
 __all__ = [
     "CameraSource",
@@ -22,13 +24,9 @@ __all__ = [
     "FrameSource",
     "PacedSource",
     "SyntheticSource",
-    "cameras_present",
     "hide_credentials",
     "open_source",
 ]
-
-#: Addresses that OpenCV's ffmpeg can open and that make sense for a camera.
-_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 
 
 class SyntheticSource(Source):
@@ -98,6 +96,7 @@ class PacedSource(Source):
     def __init__(self, source: FrameSource) -> None:
         self._source = source
         self._closed = threading.Event()
+        self._reading = threading.Lock()  # a file must not be closed under the thread that reads it
         self._ahead: Frame | None = None
         self._last: float | None = None
         self._offset = 0.0  # monotonic clock minus presentation time
@@ -106,13 +105,13 @@ class PacedSource(Source):
 
     def read(self) -> Frame | None:
         """The frame that is due, after waiting for it; None at the end and after `close`."""
-        frame, self._ahead = self._ahead or self._source.read(), None
+        frame, self._ahead = self._ahead or self._following(), None
         asked = time.monotonic()
         while frame is not None and not self._closed.is_set():
             if self._last is None or not 0 <= frame.time - self._last <= self._GAP:
                 self._offset = time.monotonic() - frame.time
             self._last = frame.time
-            following = self._source.read()
+            following = self._following()
             now = time.monotonic()
             due_next = None if following is None else following.time + self._offset
             late = due_next is not None and due_next <= now and following.time >= frame.time  # type: ignore[union-attr]
@@ -126,7 +125,12 @@ class PacedSource(Source):
 
     def close(self) -> None:
         self._closed.set()
-        self._source.close()
+        with self._reading:
+            self._source.close()
+
+    def _following(self) -> Frame | None:
+        with self._reading:
+            return None if self._closed.is_set() else self._source.read()
 
 
 def open_source(
@@ -136,27 +140,32 @@ def open_source(
     height: int | None = None,
     fps: float | None = None,
     paced: bool = False,
+    reconnect: Reconnect | None = None,
 ) -> FrameSource:
     """Open what ``--source`` names.
 
     Args:
-        spec: digits: a camera; an address (rtsp://, http:// ...): a stream; else: a video file.
+        spec: digits: a camera; a device file (/dev/v4l/by-id/...) or its stable name: that camera; an address
+            (rtsp://, http:// ...): a stream; else: a video file.
         width, height, fps: asked of a camera.
         paced: play a file in real time, dropping late frames.
+        reconnect: how a lost camera or stream is tried again; None: not at all.
 
     Raises:
         SourceError: it cannot be opened.
     """
     text = spec.strip()
     if text.isascii() and text.isdigit() and len(text) <= 4:
-        return CameraSource(int(text), width, height, fps)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    if scheme and scheme[1].lower() in _SCHEMES:
-        return CameraSource(text)
-    if scheme and scheme[1].lower() == "file":
+        return CameraSource(int(text), width, height, fps, reconnect=reconnect)
+    scheme = scheme_of(text)
+    if scheme in SCHEMES:
+        return CameraSource(text, reconnect=reconnect)
+    if is_device(text):
+        return CameraSource(text, width, height, fps, reconnect=reconnect)
+    if scheme == "file":
         text = text[len("file://") :]
     elif scheme and not Path(text).exists():
-        raise SourceError(f"{hide_credentials(text)}: unknown kind of address; known are {', '.join(_SCHEMES)}")
+        raise SourceError(f"{hide_credentials(text)}: unknown kind of address; known are {', '.join(SCHEMES)}")
     try:
         source: FrameSource = FileSource(text if scheme else os.fspath(spec))
     except MediaError as error:

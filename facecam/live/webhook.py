@@ -1,0 +1,69 @@
+"""Events to a web server (urllib)."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any, Final
+
+from facecam.errors import UsageFault
+from facecam.live.deliver import ANSWER_SECONDS, NotDelivered, Refused
+from facecam.video.address import host_only, scheme_of
+
+#: Answers after which trying again may help, beside 500 and more; others mean that this event is not wanted.
+_TRANSIENT: Final = frozenset({408, 425, 429})
+
+
+class WebPost:
+    """Posts each event as JSON to an http or https address; user and password in it become Basic authorization.
+
+    Raises:
+        UsageFault: not such an address.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = port = None
+        if scheme_of(url) not in ("http", "https") or not host:
+            raise UsageFault(f"--webhook takes an address http://... or https://..., not {host_only(url)}")
+        self.name = f"webhook {host_only(url)}"
+        self._headers = {"Content-Type": "application/json", "User-Agent": "facecam"}
+        if parts.username is not None:
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        place = f"[{host}]" if ":" in host else host
+        where = place + (f":{port}" if port else "")
+        self._url = urllib.parse.urlunsplit((parts.scheme, where, parts.path or "/", parts.query, ""))
+        # Events name people: they go where the user said, and nowhere that a server redirects to.
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def send(self, event: dict[str, Any]) -> None:
+        request = urllib.request.Request(self._url, json.dumps(event).encode(), self._headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
+                answer.read(65536)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in _TRANSIENT or error.code >= 500:
+                raise NotDelivered(f"answers {error.code}") from None
+            raise Refused(f"answers {error.code}") from None
+        except urllib.error.URLError as error:
+            reason = error.reason.strerror if isinstance(error.reason, OSError) else error.reason
+            raise NotDelivered(f"cannot be reached ({reason or type(error.reason).__name__})") from None
+        except (OSError, http.client.HTTPException) as error:  # a broken answer
+            raise NotDelivered(f"failed ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        pass
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **more: Any) -> None:
+        return None
