@@ -45,15 +45,14 @@ def grace() -> None:
     assert invoke(["enroll", "--name", "Grace Hopper", str(HOPPER)]) == 0
 
 
-def test_a_video_gives_its_three_outputs(
-    clip: Path, tmp_path: Path, grace: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_video_gives_its_outputs(clip: Path, tmp_path: Path, grace: None, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert invoke(["label", str(clip), "--output-dir", str(out)]) == 0
     assert sorted(p.name for p in out.iterdir()) == [
         "clip.labelled.mp4",
         "clip.sightings.jsonl",
         "clip.timeline.csv",
+        "report.html",
     ]
     header, *frames, summary = lines(out / "clip.sightings.jsonl")
     assert header["type"] == "header" and header["schema"] == "facecam.sightings/1"
@@ -109,6 +108,7 @@ def test_photos_share_one_table(tmp_path: Path, grace: None, capsys: pytest.Capt
         "one.labelled.jpg",
         "photos.csv",
         "photos.sightings.jsonl",
+        "report.html",
         "three.labelled.png",
         "two.labelled.png",
     ]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecam.values import Image
+from facecam.values import Face, Image, Match, Sighting
 from facecam.video import overlay, text
 from facecam.video.overlay import blur, draw
 from tests.fakes import sighting, smooth
@@ -271,6 +271,15 @@ def test_nothing_raises_and_nothing_is_drawn_outside(
     draw(image, [seen, seen], hud=hud, help_lines=help_lines, blur_unknown=blurred, scale=scale)
     image[:] = GREY
     assert (canvas == GREY).all()
+
+
+def test_a_stranger_with_a_number_is_told_from_others() -> None:
+    shown = []
+    for number in (None, 3, 12):
+        image = np.full((200, 300, 3), 128, np.uint8)
+        draw(image, [Sighting(1, Face((40.0, 60.0, 80.0, 80.0), 1.0), Match(), True, number)])
+        shown.append(int((np.abs(image.astype(int) - 128).max(axis=2) > 0)[:60].sum()))
+    assert shown[0] < shown[1] < shown[2], "unknown, Unknown 3, Unknown 12: each strip is wider"
 
 
 @settings(max_examples=100, deadline=None)

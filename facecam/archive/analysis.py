@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
+from facecam.archive.naming import Part, TrackResult, name_tracks
 from facecam.geometry import between
-from facecam.people.quality import STRANGER_QUALITY
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Evidence, Recogniser
-from facecam.values import NOBODY, Box, Frame, Match
-from facecam.vision.track import Track
+from facecam.pipeline import Recogniser
+from facecam.values import Box, Frame
+from facecam.vision.track import Track, affinity
 
-#: A track that ended before it was decided may still be named when its best crop was this good.
-LATE_QUALITY: Final = 0.35
+__all__ = ["Analysis", "Record", "TrackResult"]
+
+#: Decoded pictures that are kept to follow faces back, bytes (1.5 a pixel).
+KEPT_BYTES: Final = 96_000_000
+#: A face that agrees this much with another track's is that one's.
+SAME: Final = 0.3
 
 
 @dataclass(slots=True)
@@ -34,31 +36,16 @@ class Record:
     faces: list[tuple[int, Box, float]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class TrackResult:
-    """The final word on a track.
-
-    Attributes:
-        match: who it is; its similarity is that of the track's mean vector.
-        believed: False for what proved to be no face.
-        mean, highest: of the similarities of the single views to the candidate; None without one.
-        unknown: number of an unknown person; None for a named one and where too little was seen.
-    """
-
-    match: Match
-    believed: bool
-    mean: float | None = None
-    highest: float | None = None
-    unknown: int | None = None
-
-
 class Analysis:
     """Runs a Recogniser over a file and gives records in order, a little late.
 
     Boxes on frames without detection lie between the hits before and after, so records wait until the
-    next hit of every live track; the tracker's patience bounds the wait, and with it the memory.
+    next hit of every live track. A new face is followed back to the frame it came on, through the pictures since the
+    last search, so that searches may be rare. Both waits are bounded, and with them the memory.
 
     Attributes:
+        parts: what was seen of each track that is over.
+        together: pairs of tracks, the smaller id first, that show in one frame.
         results: track id -> answer, complete when `records` is exhausted.
     """
 
@@ -72,12 +59,15 @@ class Analysis:
         self.recogniser = recogniser
         self._book = book
         self._source = source
-        self._strangers: list[tuple[float, int, float, Evidence]] = []
+        self.parts: list[Part] = []
+        self.together: set[tuple[int, int]] = set()
         recogniser.portraits = book is not None and book.remembers
         self.results: dict[int, TrackResult] = {}
         self._pending: deque[Record] = deque()
         self._hits: dict[int, tuple[int, Box]] = {}
-        self._together: set[tuple[int, int]] = set()
+        self._past: deque[Frame] = deque()
+        self._untraced: dict[int, tuple[int, Box]] = {}
+        recogniser.patient = True
 
     def records(self, frames: Iterable[Frame]) -> Iterator[Record]:
         """One record for each frame, in order."""
@@ -85,42 +75,24 @@ class Analysis:
             step = self.recogniser.step(frame)
             for track in step.ended:
                 self._end(track)
+            if step.cut:
+                self._past.clear()
+                self._untraced.clear()
             self._pending.append(Record(frame.index, frame.time))
             if step.looked:
                 for track in self.recogniser.tracker.tracks:
                     if track.last == frame.index:
                         self._hit(track)
+                        if track.confirmed and track.id in self._untraced:
+                            with self.recogniser.timing.stage("detect"):
+                                self._trace(track.id, *self._untraced.pop(track.id), track.score)
+                self._keep(frame)
             yield from self._ready()
+        self._past.clear()
         for track in self.recogniser.tracker.clear():
             self._end(track)
         yield from self._ready()
-        self._settle()
-
-    def _settle(self) -> None:
-        """Two tracks in one frame cannot be the same person: the more similar keeps the name."""
-        order = sorted(self._together, key=lambda pair: -max(self._similarity(t) for t in pair))
-        for pair in order:
-            first, second = sorted(pair, key=lambda t: (-self._similarity(t), t))
-            name = self.results[first].match.name
-            if name is not None and self.results[second].match.name == name:
-                loser = self.results[second]
-                self.results[second] = replace(loser, match=replace(loser.match, name=None))
-        self._number()
-
-    def _number(self) -> None:
-        """Give the unknown people their numbers, in order of appearance."""
-        for since, track, until, evidence in sorted(self._strangers, key=lambda entry: entry[:2]):
-            result = self.results[track]
-            if self._book is not None and result.believed and result.match.name is None:
-                number = self._book.identify(
-                    evidence.vector, evidence.weight, (since, until), evidence.portrait, source=self._source
-                )
-                self.results[track] = replace(result, unknown=number)
-        self._strangers.clear()
-
-    def _similarity(self, track: int) -> float:
-        result = self.results[track]
-        return (result.match.similarity or 0.0) if result.believed else -1.0
+        self.results = name_tracks(self.parts, self.together, self.recogniser.matcher, self._book, self._source)
 
     def _hit(self, track: Track) -> None:
         now = (track.last, track.box)
@@ -131,33 +103,52 @@ class Analysis:
             elif before is not None and before[0] < record.index < now[0]:
                 share = (record.index - before[0]) / (now[0] - before[0])
                 record.faces.append((track.id, between(before[1], now[1], share), track.score))
+        if before is None:
+            self._untraced[track.id] = now
         self._hits[track.id] = now
+
+    def _keep(self, frame: Frame) -> None:
+        """Keep a frame that was looked at until no face can be found any more that was there already."""
+        frame.release()
+        self._past.append(frame)
+        room = max(1, KEPT_BYTES * 2 // (3 * frame.width * frame.height))
+        while len(self._past) > room or self._past[0].index <= frame.index - self.recogniser.reach:
+            self._past.popleft()
+
+    def _trace(self, id: int, index: int, box: Box, score: float) -> None:
+        """Follow a new face back from its first hit, to where it came or to another track."""
+        records = {record.index: record for record in self._pending}
+        for frame in reversed(self._past):
+            if frame.index >= index:
+                continue
+            face = self.recogniser.detector.follow(frame.image, [box])[0]
+            frame.release()
+            if face is None or any(affinity(face.box, other) > SAME for _, other, _ in records[frame.index].faces):
+                return
+            records[frame.index].faces.append((id, face.box, face.score))
+            for middle in range(frame.index + 1, index):
+                share = (middle - frame.index) / (index - frame.index)
+                if middle in records:
+                    records[middle].faces.append((id, between(face.box, box, share), score))
+            index, box = frame.index, face.box
 
     def _end(self, track: Track) -> None:
         """A track is over. Not because it was missed: then its face was there until now (a cut, the end)."""
         last = self._hits.pop(track.id, None)
+        self._untraced.pop(track.id, None)
         if last is not None and track.misses == 0:
             for record in self._pending:
                 if record.index > last[0]:
                     record.faces.append((track.id, track.predict(record.time), track.score))
-        evidence = self.recogniser.forget(track.id)
-        match = NOBODY
-        if evidence is not None and evidence.count and (evidence.decided or evidence.best >= LATE_QUALITY):
-            match = evidence.match
-        mean = highest = None
-        if evidence is not None and match.candidate is not None:
-            views = self.recogniser.matcher.similarity_to(match.candidate, np.stack(evidence.views))
-            mean, highest = float(views.mean()), float(views.max())
-        self.results[track.id] = TrackResult(match, track.confirmed, mean, highest)
-        if self._book is not None and evidence is not None and evidence.count and evidence.best >= STRANGER_QUALITY:
-            since = evidence.since if evidence.since is not None else track.last_time
-            self._strangers.append((since, track.id, track.last_time, evidence))
+        self.parts.append(Part.of(track, self.recogniser.forget(track.id)))
 
     def _ready(self) -> Iterator[Record]:
         oldest = min((index for index, _ in self._hits.values()), default=None)
+        if self._past:
+            oldest = min(self._past[0].index - 1, self._past[0].index if oldest is None else oldest)
         while self._pending and (oldest is None or self._pending[0].index <= oldest):
             record = self._pending.popleft()
             if len(record.faces) > 1:
                 ids = sorted(face[0] for face in record.faces)
-                self._together |= {(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]}
+                self.together |= {(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]}
             yield record

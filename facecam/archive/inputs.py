@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PHOTO: Final = "photo"
 VIDEO: Final = "video"
-#: What this tool writes itself; found in a folder, it is not taken for an input.
+#: What this tool writes itself; found in a folder, it is not taken for an input: labelled copies, and pictures of
+#: faces, which lie in a folder of a person in this one (`archive.crops`).
 OWN_MARK: Final = ".labelled."
+CROPS_FOLDER: Final = "crops"
+_CROP: Final = re.compile(r".\.track-\d+\.(png|jpg)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ def kind_of(path: Path) -> str | None:
     return PHOTO if suffix in IMAGE_SUFFIXES else VIDEO if suffix in VIDEO_SUFFIXES else None
 
 
+def _own(path: Path) -> bool:
+    crop = path.parent.parent.name == CROPS_FOLDER and _CROP.search(path.name) is not None
+    return crop or OWN_MARK in path.name
+
+
 def expand(inputs: Iterable[str]) -> tuple[list[tuple[Path, str, Path]], list[str]]:
     """Files behind files, folders (recursive) and globs, each once, in a stable order.
 
@@ -54,7 +63,7 @@ def expand(inputs: Iterable[str]) -> tuple[list[tuple[Path, str, Path]], list[st
             before = len(found)
             for file in _walk(path):
                 kind = kind_of(file)
-                if kind is not None and OWN_MARK not in file.name:
+                if kind is not None and not _own(file):
                     found.setdefault(file, (kind, file.relative_to(path)))
             if len(found) == before:
                 problems.append(f"{text}: no photo or video in this folder")
@@ -63,7 +72,7 @@ def expand(inputs: Iterable[str]) -> tuple[list[tuple[Path, str, Path]], list[st
             found.setdefault(path, (kind_of(path) or VIDEO, Path(path.name)))
         elif glob.has_magic(text):
             matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
-            files = [m for m in matches if m.is_file() and OWN_MARK not in m.name and kind_of(m)]
+            files = [m for m in matches if m.is_file() and not _own(m) and kind_of(m)]
             for file in files:
                 found.setdefault(file, (kind_of(file) or VIDEO, Path(file.name)))
             if not files:

@@ -61,7 +61,7 @@ def track_boxes(sightings: Path, track: int) -> dict[int, Box]:
                     _take(entry, track, boxes, tracks)
     except OSError as error:
         raise SourceError(f"{shown}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise SourceError(
             f"{shown}: expected a video's sightings file, as facecam label writes it ({type(error).__name__}: "
             f"{escaped(str(error))[:100]}); label the video again"

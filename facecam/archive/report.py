@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from facecam.archive.analysis import Record, TrackResult
+import numpy as np
+
+from facecam.archive.naming import TrackResult
 from facecam.engine import Engine
 from facecam.values import Box, Interval, Match, SourceInfo
 
@@ -40,20 +42,47 @@ def header(source: str, info: SourceInfo | None, engine: Engine, threshold: floa
     return line | {"models": engine.models, "threshold": threshold, "device": engine.device.name}
 
 
-def face_fields(box: Box, score: float, match: Match, unknown: int | None, width: int, height: int) -> dict[str, Any]:
-    """A face as it stands in the outputs: its box cut to the picture, numbers rounded to what they mean."""
-    x0, y0 = max(0.0, box[0]), max(0.0, box[1])
-    x1, y1 = min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3])
+#: A box in hundredths of a pixel.
+Hundredths = tuple[int, int, int, int]
+
+
+def hundredths(box: Box) -> Hundredths:
+    """A box as `pieces.Packer` keeps it."""
+    x, y, w, h = (round(round(float(v), 2) * 100) for v in box)
+    return x, y, w, h
+
+
+def clipped(box: Any, width: int, height: int) -> Any:
+    """A box cut to a picture of so many hundredths; or four arrays of such numbers."""
+    x, y, w, h = box
+    left, top = np.maximum(x, 0), np.maximum(y, 0)
+    return left, top, np.maximum(np.minimum(x + w, width) - left, 0), np.maximum(np.minimum(y + h, height) - top, 0)
+
+
+def _tenths(value: int) -> float:
+    """Hundredths of a pixel as they are written."""
+    return round(value / 100, 1)
+
+
+def identity(match: Match, unknown: int | None) -> dict[str, Any]:
+    """Who a face is, as it stands in the outputs."""
     runner_up = None
     if match.runner_up is not None:
         runner_up = {"name": match.runner_up[0], "similarity": _rounded(match.runner_up[1], 4)}
     return {
-        "box": [round(v, 1) for v in (x0, y0, max(0.0, x1 - x0), max(0.0, y1 - y0))],
-        "score": round(score, 3),
         "name": match.name,
         "unknown": unknown,
         "similarity": _rounded(match.similarity, 4),
         "runner_up": runner_up,
+    }
+
+
+def face_fields(box: Box, score: float, match: Match, unknown: int | None, width: int, height: int) -> dict[str, Any]:
+    """A face as it stands in the outputs: its box cut to the picture, numbers rounded to what they mean."""
+    return {
+        "box": [_tenths(int(v)) for v in clipped(hundredths(box), width * 100, height * 100)],
+        "score": round(score, 3),
+        **identity(match, unknown),
     }
 
 
@@ -100,20 +129,27 @@ class Timeline:
         self.frames_with_faces += bool(tracks)
         self._last, self._time = tracks, time
 
-    def intervals(self, source: str, results: Mapping[int, TrackResult]) -> list[Interval]:
-        """The rows of timeline.csv, in order of appearance."""
+    def spans(self) -> dict[int, tuple[float, float, int]]:
+        """track -> start and end (seconds from the first frame), number of frames."""
         step = self._step or (1 / self.info.fps if self.info.fps else 0.0)
         for track in self._last:
             self._spans[track].end = self._time + step
-        rows = []
-        for track, span in sorted(self._spans.items(), key=lambda item: (item[1].start, item[0])):
-            result = results[track]
-            rows.append(
-                Interval(
-                    source, result.match.name, span.start, span.end, span.frames, result.mean, result.highest, track
-                )
-            )
-        return rows
+        return {track: (span.start, span.end, span.frames) for track, span in sorted(self._spans.items())}
+
+
+def intervals(
+    source: str, spans: Mapping[int, tuple[float, float, int]], results: Mapping[int, TrackResult]
+) -> list[Interval]:
+    """The rows of timeline.csv, in order of appearance.
+
+    Args:
+        spans: see `Timeline.spans`; of tracks that are believed.
+    """
+    rows = []
+    for track, (start, end, frames) in sorted(spans.items(), key=lambda item: (item[1][0], item[0])):
+        result = results[track]
+        rows.append(Interval(source, result.match.name, start, end, frames, result.mean, result.highest, track))
+    return rows
 
 
 def write_csv(file: IO[str], rows: Iterable[Interval]) -> None:
@@ -141,8 +177,14 @@ def _cell(text: str) -> str:
     return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def summary(timeline: Timeline, rows: Iterable[Interval], timing: dict[str, Any], damaged: int) -> dict[str, Any]:
-    """The last line of a sightings file."""
+def summary(
+    counts: Mapping[str, int], rows: Iterable[Interval], timing: dict[str, Any], damaged: int
+) -> dict[str, Any]:
+    """The last line of a sightings file.
+
+    Args:
+        counts: frames, frames_with_faces, faces of the `Timeline`.
+    """
     people: dict[str, dict[str, Any]] = {}
     tracks = unknown = 0
     for row in rows:
@@ -158,9 +200,7 @@ def summary(timeline: Timeline, rows: Iterable[Interval], timing: dict[str, Any]
         entry |= {key: round(entry[key], 3) for key in ("seconds", "first", "last")}
     return {
         "type": "summary",
-        "frames": timeline.frames,
-        "frames_with_faces": timeline.frames_with_faces,
-        "faces": timeline.faces,
+        **{name: counts[name] for name in ("frames", "frames_with_faces", "faces")},
         "tracks": tracks,
         "unknown_tracks": unknown,
         "people": people,
@@ -169,16 +209,62 @@ def summary(timeline: Timeline, rows: Iterable[Interval], timing: dict[str, Any]
     }
 
 
-def frame_line(record: Record, start: float, info: SourceInfo, results: Mapping[int, TrackResult]) -> dict[str, Any]:
-    """One frame of a sightings file; faces that proved to be none are left out."""
-    faces = []
-    for track, box, score in record.faces:
-        result = results[track]
-        if result.believed:
-            faces.append(
-                {"track": track, **face_fields(box, score, result.match, result.unknown, info.width, info.height)}
+class _Texts(dict[int, str]):
+    """Whole numbers -> how they are written; each is worked out once."""
+
+    def __init__(self, text: Callable[[int], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def __missing__(self, value: int) -> str:
+        text = self[value] = self._text(value)
+        return text
+
+
+class FrameLines:
+    """The lines of frames in a sightings file.
+
+    An hour has a hundred thousand of them, and a relabelling writes them all anew: what is the same for all frames
+    of a track is coded once.
+    """
+
+    def __init__(self, info: SourceInfo, results: Mapping[int, TrackResult]) -> None:
+        """``results`` of all tracks; faces that proved to be none are left out."""
+        self._width, self._height, self._start = info.width * 100, info.height * 100, info.start_time
+        self._tails = {
+            track: dump(identity(result.match, result.unknown))[1:-1]
+            for track, result in results.items()
+            if result.believed
+        }
+        self._lengths = _Texts(lambda value: repr(_tenths(value)))
+        self._scores = _Texts(lambda value: repr(round(value / 10_000, 3)))
+
+    def lines(
+        self, indices: Sequence[int], times: Sequence[float], counts: Sequence[int], faces: Any, ids: Mapping[int, int]
+    ) -> Iterator[str]:
+        """The lines of a segment, their ends included, as `dump` would write them.
+
+        Args:
+            indices: of the frames in the file. times, counts, faces: of `pieces.arrays`.
+            ids: the segment's tracks -> tracks of the file.
+        """
+        lengths, scores = self._lengths, self._scores
+        heads = {track: f'{{"track":{ids[track]},"box":[' for track in ids}
+        tails = {track: self._tails.get(ids[track]) for track in ids}
+        boxes = clipped(faces["box"].T, self._width, self._height)
+        texts = [
+            f'{heads[t]}{lengths[x]},{lengths[y]},{lengths[w]},{lengths[h]}],"score":{scores[s]},{tails[t]}'
+            if tails[t] is not None
+            else ""
+            for t, x, y, w, h, s in zip(
+                faces["track"].tolist(), *(side.tolist() for side in boxes), faces["score"].tolist()
             )
-    return {"type": "frame", "frame": record.index, "time": round(record.time - start, 4), "faces": faces}
+        ]
+        at = 0
+        for index, time, count in zip(indices, times, counts):
+            seen = ",".join(filter(None, texts[at : at + count])) if count else ""
+            at += count
+            yield f'{{"type":"frame","frame":{index},"time":{round(time - self._start, 4)!r},"faces":[{seen}]}}\n'
 
 
 def dump(line: Mapping[str, Any]) -> str:

@@ -1,0 +1,208 @@
+"""Names anew, from what the index keeps: after somebody was enrolled, removed or named. No frame is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecam.archive.album import outputs_of, write_album
+from facecam.archive.crops import rename_crops
+from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex, Entry, Seen
+from facecam.archive.inputs import PHOTO, VIDEO
+from facecam.archive.merge import Merged
+from facecam.archive.outputs import CROPS, VIDEO_COPY
+from facecam.archive.sheets import merged, names, recall, seen_of, sheet_of, with_given
+from facecam.archive.tools import Tools
+from facecam.archive.writing import rewrite_texts
+from facecam.archive.xmp import renew_sidecar
+from facecam.errors import PersonNotFound
+from facecam.people.gallery import Gallery
+from facecam.people.records import Added
+from facecam.people.sightings import unknown_name
+from facecam.people.strangers import UNJUDGED
+from facecam.pipeline import Likeness
+from facecam.values import Sample, Template
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled:
+    """What a relabelling did.
+
+    Attributes:
+        files: looked at. changed: of them, whose names are others now. skipped: analysed by another model.
+        tracks: whose name or number is another one now. outputs: files written anew.
+        stale: labelled copies that still show the old names; only `facecam label` can draw them anew.
+    """
+
+    files: int
+    changed: int
+    skipped: int
+    tracks: int
+    outputs: tuple[Path, ...]
+    stale: tuple[Path, ...]
+
+
+def relabel(
+    index: ArchiveIndex, tools: Tools, numbers: Mapping[int, int] | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Relabelled:  # fmt: skip
+    """Name every track of the index by the gallery as it is, and write the texts of those files that change.
+
+    Args:
+        tools: the matcher of the gallery as it is, and a book; no model is run.
+        numbers: unknown people who proved to be others: number -> number that they have now.
+
+    Raises:
+        OutputError: the index or an output cannot be written.
+    """
+    entries = [entry for entry in index.entries() if entry.state == WRITTEN or "header" in entry.info]
+    mine = [entry for entry in entries if entry.space == tools.engine.embedder.space]
+    likeness, book = tools.engine.likeness, tools.book
+    if book is not None:
+        for entry in mine:
+            recall(index, entry, book, likeness)
+    tracks, written, stale, changed = 0, [], [], []
+    for done, entry in enumerate(mine, 1):
+        differing = _rename(index, entry, tools, numbers or {})
+        if differing:
+            tracks += differing
+            changed.append(entry)
+            if entry.state == WRITTEN:
+                files, old = _rewrite(index, index.get(entry.id), likeness)
+                written += files
+                stale += old
+        progress(done, len(mine))
+    if book is not None:
+        book.settle_all()
+    if changed:
+        written += _albums(index, entries, {entry.id for entry in changed}, likeness)
+    return Relabelled(len(mine), len(changed), len(entries) - len(mine), tracks, tuple(written), tuple(stale))
+
+
+def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[int, int]) -> int:
+    """Name the tracks of a file; how many have another name or number now."""
+    before = index.answers(entry.id)
+    joined = merged(list(index.pieces(entry.id, data=False)), tools.engine.likeness)
+    joined = with_given(joined, before, tools.matcher.names)
+    known = {
+        track: numbers.get(seen.result.unknown, seen.result.unknown)
+        for track, seen in before.items()
+        if seen.result.unknown is not None
+    }
+    results = names(entry, joined, tools.matcher, tools.book, known=known, only=tools.only)
+    spans = {track: (seen.start, seen.stop, seen.frames) for track, seen in before.items()}
+    given = {part.track: part.given for part in joined.parts.values()}
+    after = seen_of(results, spans, given)
+    differing = sum(_told(before.get(track)) != _told(seen) for track, seen in after.items())
+    threshold = entry.info["header"]["threshold"]
+    if (
+        differing
+        or any(before.get(track) != seen for track, seen in after.items())
+        or (threshold != tools.matcher.threshold)
+    ):
+        header = entry.info["header"] | {"threshold": tools.matcher.threshold}
+        index.answer(entry.id, after, entry.info | {"header": header}, entry.state)
+    return differing
+
+
+def _told(seen: Seen | None) -> tuple[object, ...]:
+    """What the outputs tell of a track."""
+    if seen is None:
+        return ()
+    match = seen.result.match
+    rounded = tuple(
+        None if v is None else round(v, 4) for v in (match.similarity, seen.result.mean, seen.result.highest)
+    )
+    return (
+        match.name,
+        seen.result.unknown,
+        rounded,
+        match.runner_up and (match.runner_up[0], round(match.runner_up[1], 4)),
+    )
+
+
+def _rewrite(index: ArchiveIndex, entry: Entry, likeness: Likeness) -> tuple[list[Path], list[Path]]:
+    """Write a file's texts anew; these, and labelled copies that show old names."""
+    sheet = sheet_of(index, entry, likeness)
+    outputs = outputs_of(entry)
+    written: list[Path] = []
+    if entry.item.kind == VIDEO:
+        written += rewrite_texts(sheet, outputs)
+    elif outputs.xmp:
+        sidecar = renew_sidecar(entry.item.path, sheet.appearances())
+        written += [sidecar] if sidecar is not None else []
+    if CROPS in outputs.write:
+        written += rename_crops(outputs.folder, entry.item.stem, sheet.appearances())
+    stale = [Path(name) for name in entry.outputs.get("files", []) if ".labelled." in Path(name).name]
+    return written, stale if VIDEO_COPY in outputs.write else []
+
+
+def _albums(index: ArchiveIndex, entries: list[Entry], changed: set[int], likeness: Likeness) -> list[Path]:
+    """Write anew what was written for several files together, where one of them changed."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        for name in entry.outputs.get("album", []):
+            groups.setdefault(name, []).append(index.get(entry.id))
+    written = []
+    failures = [entry.problem for entry in index.entries() if entry.state == FAILED and entry.problem]
+    for name, group in sorted(groups.items()):
+        path = Path(name)
+        touched = any(entry.id in changed and (entry.item.kind == PHOTO or path.suffix == ".html") for entry in group)
+        if touched and path.parent.is_dir():
+            write_album(index, group, likeness, [path], failures, overwrite=True)
+            written.append(path)
+    return written
+
+
+# --- naming an unknown person of the index ---------------------------------------------------------------
+
+
+def enrol_unknown(index: ArchiveIndex, gallery: Gallery, number: int, name: str) -> Added:
+    """Make an unknown person of the index a person of the gallery; `relabel` then calls all their tracks so.
+
+    Raises:
+        PersonNotFound: nobody in the index has that number. UsageFault: the name cannot be one.
+    """
+    places = index.unknown_tracks(number)
+    if not places:
+        raise PersonNotFound(
+            f"{unknown_name(number)} is not in {index.path.name}; facecam find --unknown --index lists those who are"
+        )
+    added = gallery.add(name, [_sample(index, places, number)])
+    index.give(number, added.name)
+    return added
+
+
+def _sample(index: ArchiveIndex, places: list[tuple[int, int]], number: int) -> Sample:
+    """A sample out of all tracks of an unknown person."""
+    total: NDArray[np.float64] | None = None
+    spaces = set()
+    best = None
+    joined: dict[int, Merged] = {}
+    for file, track in places:
+        entry = index.get(file)
+        spaces.add(entry.space)
+        if file not in joined:
+            joined = {file: merged(list(index.pieces(file, data=False, pictures=True)), Likeness())}
+        part = joined[file].parts[track]
+        if part.total is None:
+            continue
+        total = part.total if total is None else total + part.total
+        if part.portrait is not None and (best is None or part.portrait.quality > best.quality):
+            best = part.portrait
+    if total is None or len(spaces) != 1:
+        raise PersonNotFound(f"{unknown_name(number)} was seen by several models; run facecam label again with one")
+    vector = (total / np.linalg.norm(total)).astype(np.float32)
+    picture = (None, None, None) if best is None else (best.image, best.landmarks, best.scheme)
+    return Sample(
+        Template(vector, spaces.pop()),
+        hashlib.sha256(vector.tobytes()).hexdigest(),
+        f"{unknown_name(number)} of {index.path.name}",
+        UNJUDGED if best is None else best.quality,
+        *picture,
+    )

@@ -1,0 +1,85 @@
+"""facecam relabel: names anew for a whole archive, from its index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facecam.cli import common
+from facecam.cli.options import settings as setting_options
+from facecam.cli.printing import AS_JSON, count, print_json
+from facecam.cli.progress import bar
+from facecam.people.names import escaped
+from facecam.settings import Settings
+
+if TYPE_CHECKING:
+    from facecam.archive.relabel import Relabelled
+
+
+@click.command(
+    epilog="Example: facecam relabel --index archive.db",
+    short_help="Name an archive anew, without decoding a frame.",
+)
+@click.option(
+    "--index", default="archive.db", show_default=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="The archive index that facecam label --index made.",
+)  # fmt: skip
+@AS_JSON
+@setting_options("threshold", "max_false_names", "device", "pack", "model", "threads")
+def relabel(index: Path, as_json: bool, settings: Settings) -> int:
+    """Name everybody in the archive by the gallery as it is now: after enrolling, removing or renaming people.
+
+    Works on the index's templates, decodes no frame, and writes the sightings, timelines, subtitles, sidecars and
+    reports anew. Labelled copies keep their old names until facecam label draws them again.
+    """
+    done = relabelled(index, settings, quiet=as_json)
+    if as_json:
+        print_json(
+            {
+                "files": done.files,
+                "changed": done.changed,
+                "skipped": done.skipped,
+                "tracks": done.tracks,
+                "written": [str(path) for path in done.outputs],
+                "stale": [str(path) for path in done.stale],
+            }
+        )
+    return 0
+
+
+def relabelled(index: Path, settings: Settings, *, quiet: bool = False) -> Relabelled:
+    """Relabel an archive, and say what that did."""
+    common.import_cv2()
+    from facecam.archive.index import ArchiveIndex
+    from facecam.archive.lock import alone
+    from facecam.archive.relabel import relabel as work
+    from facecam.archive.tools import Tools
+    from facecam.people import strangers
+
+    with alone(index), ArchiveIndex.open(index) as opened:
+        engine = common.open_engine(settings)
+        gallery = common.open_gallery()
+        try:
+            matcher = common.open_matcher(engine, gallery)
+            numbers = {}
+            if gallery is not None:
+                numbers = {old: who.number for who in strangers.everyone(gallery) for old in who.also}
+            tools = Tools(engine, matcher, engine.book(gallery, common.note))
+            with bar(index.name, "files") as progress:
+                done = work(opened, tools, numbers, progress)
+        finally:
+            if gallery is not None:
+                gallery.close()
+    if not quiet:
+        click.echo(
+            f"{count(done.tracks, 'track')} in {count(done.changed, 'file')} of {done.files} changed; "
+            f"wrote {count(len(done.outputs), 'file')}"
+        )
+    if done.skipped:
+        common.note(f"{count(done.skipped, 'file')} were analysed by another model; label them again to name them")
+    if done.stale:
+        shown = escaped(str(done.stale[0])) + (" ..." if len(done.stale) > 1 else "")
+        common.note(f"{count(len(done.stale), 'labelled copy', 'labelled copies')} still show the old names: {shown}")
+    return done

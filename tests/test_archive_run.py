@@ -1,0 +1,445 @@
+"""A run over an archive: kept in an index, killed and resumed, given to workers; the outputs are always the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from facecam.archive.crew import Alone, Crew, Outfit, Processes
+from facecam.archive.index import WRITTEN, ArchiveIndex
+from facecam.archive.inputs import plan
+from facecam.archive.label import Outcome, Tools, label_files, prepare
+from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VTT, Outputs
+from facecam.archive.study import Study
+from facecam.archive.worker import SegmentTask
+from facecam.cli import invoke
+from facecam.engine import Engine
+from facecam.errors import ArchiveError, OutputError
+from facecam.people.gallery import Gallery
+from facecam.people.unknown import UnknownBook
+from tests.archive_films import film, pictures
+from tests.support import ASTRONAUT, HOPPER, lines
+
+TEXTS = frozenset({JSONL, CSV, VTT, HTML, CROPS})
+STUDY = Study(segment=1.1)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three films (one damaged, one of several segments with a strange name), two photos, an empty file."""
+    folder = tmp_path_factory.mktemp("archive") / "in"
+    (folder / "sub").mkdir(parents=True)
+    film(folder / "sub" / "b 'quoted' \"ñ\".mp4", pictures(48), gop=12)
+    film(folder / "c.mkv", pictures(14, strangers=False), gop=7)
+    whole = film(folder / "d.mp4", pictures(20), gop=10).read_bytes()
+    (folder / "d.mp4").write_bytes(whole[: len(whole) // 2])  # its index is cut off
+    (folder / "e.mp4").touch()
+    shutil.copy(HOPPER, folder / "known.jpg")
+    shutil.copy(ASTRONAUT, folder / "stranger.png")
+    return folder
+
+
+@pytest.fixture
+def tools(engine: Engine, own_home: Path) -> Tools:
+    assert invoke(["enroll", "--name", "Grace Hopper", str(HOPPER)]) == 0
+    with Gallery.open(create=False) as gallery:
+        matcher = engine.matcher(gallery)
+    return Tools(engine, matcher, None, STUDY)
+
+
+def run(archive: Path, out: Path, tools: Tools, index: ArchiveIndex | None = None, **more: Any) -> Outcome:
+    """Label the archive with a book of its own; outputs never say how they came about."""
+    items, problems = plan([str(archive)])
+    assert not problems
+    outputs = Outputs(out, TEXTS)
+    prepare(outputs)
+    book = UnknownBook(None, tools.engine.embedder.space, tools.engine.threshold)
+    return label_files(
+        items, Tools(tools.engine, tools.matcher, book, tools.study, tools.only), outputs, index=index, **more
+    )
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """All outputs, without what tells the time; half-written files do not count."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.name.startswith(".facecam-"):
+            continue
+        name = str(path.relative_to(folder))
+        if path.suffix == ".jsonl":
+            entries = lines(path)
+            entries[-1].pop("timing")
+            found[name] = entries
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    archive: Path, engine: Engine, models_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The outputs of a run in one go, without an index."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "models").symlink_to(models_home / "models")
+    before, os.environ["FACECAM_HOME"] = os.environ.get("FACECAM_HOME"), str(home)
+    try:
+        assert invoke(["enroll", "--name", "Grace Hopper", str(HOPPER)]) == 0
+        with Gallery.open(create=False) as gallery:
+            tools = Tools(engine, engine.matcher(gallery), None, STUDY)
+        out = tmp_path_factory.mktemp("undisturbed") / "out"
+        outcome = run(archive, out, tools)
+    finally:
+        if before is None:
+            del os.environ["FACECAM_HOME"]
+        else:
+            os.environ["FACECAM_HOME"] = before
+    assert len(outcome.done) == 4 and len(outcome.problems) == 2
+    assert "d.mp4" in outcome.problems[0] and "e.mp4" in outcome.problems[1]
+    return contents(out)
+
+
+def test_what_a_run_writes(undisturbed: dict[str, Any]) -> None:
+    base = "sub/b 'quoted' \"ñ\""
+    assert {f"{base}.sightings.jsonl", f"{base}.timeline.csv", f"{base}.vtt", "c.sightings.jsonl"} <= set(undisturbed)
+    assert {"report.html", "photos.csv", "photos.sightings.jsonl"} <= set(undisturbed)
+    frames = undisturbed[f"{base}.sightings.jsonl"][1:-1]
+    assert [line["frame"] for line in frames] == list(range(48))
+    names = [{face["name"] or face["unknown"] for face in line["faces"]} for line in frames]
+    assert all("Grace Hopper" in n for n in names), "named from the first frame on, over all borders"
+    assert {face["unknown"] for line in frames for face in line["faces"]} == {None, 1}
+    photos = {Path(line["source"]).name: line["faces"] for line in undisturbed["photos.sightings.jsonl"][1:-1]}
+    assert photos["known.jpg"][0]["name"] == "Grace Hopper" and "track" not in photos["known.jpg"][0]
+    assert photos["stranger.png"][0]["unknown"] == 1, "the stranger of the film"
+    assert any(name.startswith("crops/Grace Hopper/") for name in undisturbed)
+    assert b"d.mp4" in undisturbed["report.html"]
+
+
+class _Stopped(Exception):
+    """Stands for the end of the process."""
+
+
+class Breaking:
+    """A crew whose process ends after so many answers; counts what it looked at."""
+
+    def __init__(self, inner: Crew, answers: int, studied: list[Any]) -> None:
+        self._inner, self._left, self._studied = inner, answers, studied
+
+    @property
+    def idle(self) -> int:
+        return self._inner.idle
+
+    @property
+    def busy(self) -> int:
+        return self._inner.busy
+
+    def submit(self, key: Hashable, task: Any) -> None:
+        if isinstance(task, SegmentTask):
+            self._studied.append((task.path, task.limits))
+        self._inner.submit(key, task)
+
+    def wait(self) -> tuple[Hashable, Any]:
+        self._left -= 1
+        if self._left < 0:
+            raise _Stopped
+        return self._inner.wait()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def breaking(tools: Tools, answers: int, studied: list[Any]) -> Callable[[Any], Crew]:
+    return lambda tick: Breaking(Alone(tools.engine, tools.matcher, tick), answers, studied)
+
+
+@pytest.mark.parametrize("step", [3, 5])  # two of the inputs fail anew in every attempt
+def test_a_run_that_is_stopped_again_and_again_ends_the_same(
+    step: int, archive: Path, tools: Tools, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """Stopped between any two steps; every segment is looked at once, and once more at most where it was lost."""
+    studied: list[Any] = []
+    for attempt in range(100):  # noqa: B007  counted
+        with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+            try:
+                run(archive, tmp_path / "out", tools, index, resume=True, crew=breaking(tools, step, studied))
+                break
+            except _Stopped:
+                pass
+    assert attempt >= 1
+    assert contents(tmp_path / "out") == undisturbed
+    done = [entry for entry in studied if entry[0].name not in ("d.mp4", "e.mp4")]
+    lost = len(done) - len(set(done))
+    assert lost <= attempt, "what was finished is not done again"
+    assert (tmp_path / "archive.db").stat().st_mode & 0o777 == 0o600
+    with ArchiveIndex.open(tmp_path / "archive.db") as index:
+        assert sum(entry.state == WRITTEN for entry in index.entries()) == 4
+
+
+def test_a_finished_run_does_nothing_when_resumed(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    studied: list[Any] = []
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        run(archive, tmp_path / "out", tools, index)
+        first = contents(tmp_path / "out")
+        times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.csv") if p.name != "photos.csv"}
+        outcome = run(archive, tmp_path / "out", tools, index, resume=True, crew=breaking(tools, 10**6, studied))
+    assert studied == [] and all(done.kept for done in outcome.done) and len(outcome.problems) == 2
+    assert contents(tmp_path / "out") == first
+    assert all(p.stat().st_mtime_ns == t for p, t in times.items())
+
+
+def test_a_changed_file_is_done_again_and_a_touched_one_is_not(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    copy = tmp_path / "in"
+    copy.mkdir()
+    shutil.copy(archive / "c.mkv", copy / "c.mkv")
+    shutil.copy(archive / "known.jpg", copy / "known.jpg")
+    studied: list[Any] = []
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        run(copy, tmp_path / "out", tools, index)
+        os.utime(copy / "c.mkv", (1, 1))
+        shutil.copy(ASTRONAUT, copy / "known.jpg")
+        run(copy, tmp_path / "out", tools, index, resume=True, crew=breaking(tools, 10**6, studied))
+    assert [path.name for path, _ in studied] == ["known.jpg"]
+    assert lines(tmp_path / "out" / "photos.sightings.jsonl")[1]["faces"][0]["name"] is None
+
+
+def test_other_settings_are_another_analysis(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    studied: list[Any] = []
+    only = tmp_path / "in"
+    only.mkdir()
+    shutil.copy(archive / "c.mkv", only / "c.mkv")
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        run(only, tmp_path / "out", tools, index)
+        other = Tools(tools.engine, tools.matcher, None, Study(segment=1.1, every="2"))
+        run(only, tmp_path / "out", other, index, resume=True, crew=breaking(tools, 10**6, studied))
+    assert studied and len(lines(tmp_path / "out" / "c.sightings.jsonl")) == 2 + 7
+
+
+def test_without_resume_existing_outputs_are_kept(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        run(archive, tmp_path / "out", tools)
+    (tmp_path / "out" / "report.html").unlink()
+    (tmp_path / "out" / "c.timeline.csv").write_text("mine")
+    outcome = run(archive, tmp_path / "out", tools)
+    assert any("c.timeline.csv" in line for line in outcome.problems)
+    assert (tmp_path / "out" / "c.timeline.csv").read_text() == "mine"
+
+
+# --- workers ---------------------------------------------------------------------------------------------
+
+
+def test_two_workers_one_of_which_is_killed_give_the_same(
+    archive: Path, tools: Tools, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    crews: list[Processes] = []
+
+    def crew(tick: Any) -> Crew:
+        crews.append(Processes(Outfit.of(tools.engine, tools.matcher, 1), 2))
+        threading.Thread(target=killer, daemon=True).start()
+        return crews[0]
+
+    killed: list[int] = []
+
+    def killer() -> None:
+        """Kill a worker while it has a segment under way."""
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            for hand in crews[0]._hands:
+                if isinstance(hand.task, SegmentTask) and hand.task.path.suffix == ".mp4":
+                    os.kill(hand.process.pid, signal.SIGKILL)
+                    killed.append(hand.process.pid)
+                    break
+            time.sleep(0.01)
+
+    outcome = run(archive, tmp_path / "out", tools, crew=crew)
+    assert killed and len(outcome.problems) == 2
+    assert contents(tmp_path / "out") == undisturbed
+    for pid in killed:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_file_that_kills_every_worker_is_reported(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    crews: list[Processes] = []
+
+    class Deadly(Processes):
+        def _send(self, hand: Any) -> None:
+            super()._send(hand)
+            if isinstance(hand.task, SegmentTask) and hand.task.path.name == "c.mkv":
+                os.kill(hand.process.pid, signal.SIGKILL)
+
+    def crew(tick: Any) -> Crew:
+        crews.append(Deadly(Outfit.of(tools.engine, tools.matcher, 1), 1))
+        return crews[0]
+
+    outcome = run(archive, tmp_path / "out", tools, crew=crew)
+    (told,) = [line for line in outcome.problems if "c.mkv" in line]
+    assert "worker" in told and len(outcome.done) == 3
+    assert not (tmp_path / "out" / "c.sightings.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_one_of_whose_workers_is_killed_gives_the_same(
+    archive: Path, tools: Tools, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="the extra facecam[ray] is not installed")
+    from facecam.archive.raycrew import RayActors
+
+    killed: list[int] = []
+
+    class Watched(RayActors):
+        def submit(self, key: Hashable, task: Any) -> None:
+            pids = [] if killed else self.pids()
+            super().submit(key, task)
+            if isinstance(task, SegmentTask) and task.path.suffix == ".mp4" and not killed:
+                time.sleep(0.3)  # it is at work
+                os.kill(pids[0], signal.SIGKILL)
+                killed.append(pids[0])
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+    outfit = Outfit.of(tools.engine, tools.matcher, 1)
+    outcome = run(archive, tmp_path / "out", tools, crew=lambda tick: Watched(outfit, 2, None))
+    assert killed and len(outcome.problems) == 2, outcome.problems
+    assert contents(tmp_path / "out") == undisturbed
+
+
+def test_ray_that_is_absent_is_said_in_a_line(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert invoke(["label", str(archive / "c.mkv"), "-o", str(tmp_path), "--engine", "ray"]) == 1
+    assert "pip install 'facecam[ray]'" in capsys.readouterr().err
+
+
+# --- the command -----------------------------------------------------------------------------------------
+
+
+def label_command(archive: Path, folder: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own, resuming."""
+    command = [
+        *(sys.executable, "-m", "facecam", "label", str(archive), "-o", str(folder / "out"), "--segment", "1.1"),
+        *(
+            "--write",
+            "jsonl,csv,vtt,html,crops",
+            "--index",
+            str(folder / "archive.db"),
+            "--resume",
+            "--progress",
+            "none",
+        ),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed(
+    kills: int, archive: Path, tools: Tools, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """SIGKILL again and again; whenever a run gets to its end, its outputs are those of an undisturbed one."""
+    random = np.random.default_rng(kills)
+    killed = ended = 0
+    while killed < kills or not ended:
+        process = label_command(archive, tmp_path)
+        if killed < kills:
+            # Counted from when there is something to lose, so that not only slow starts are killed.
+            while not (tmp_path / "archive.db").exists() and process.poll() is None:
+                time.sleep(0.01)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(float(random.uniform(0.2, 3.0)))
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+                killed += 1
+                continue
+        _, error = process.communicate(timeout=240)
+        assert process.returncode == 1, error
+        assert error.count("d.mp4") == 1 and error.count("e.mp4") == 1 and "Traceback" not in error
+        assert contents(tmp_path / "out") == undisturbed
+        ended += 1
+        shutil.rmtree(tmp_path / "out")
+        for path in tmp_path.glob("archive.db*"):
+            path.unlink()
+
+
+def test_resume_takes_an_index(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--resume"]) == 2
+    assert "--index" in capsys.readouterr().err
+
+
+def test_a_list_on_standard_input(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tools: Tools) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{archive / 'known.jpg'}\n\n{archive / 'stranger.png'}\n"))
+    assert invoke(["label", "-", "-o", str(tmp_path), "--write", "jsonl"]) == 0
+    assert len(lines(tmp_path / "photos.sightings.jsonl")) == 4
+
+
+def test_people_restricts_the_names(
+    archive: Path, tmp_path: Path, tools: Tools, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["enroll", "--name", "Eileen Collins", str(ASTRONAUT)]) == 0
+    more = ["-o", str(tmp_path), "--write", "jsonl", "--people", "Eileen Collins"]
+    assert invoke(["label", str(archive / "known.jpg"), str(archive / "stranger.png"), *more]) == 0
+    told = [
+        (line["faces"][0]["name"], line["faces"][0]["unknown"])
+        for line in lines(tmp_path / "photos.sightings.jsonl")[1:-1]
+    ]
+    assert told == [(None, None), ("Eileen Collins", None)], "somebody who has a name is no unknown person"
+    assert invoke(["label", str(archive), *more, "--people", "Nobody"]) == 10
+    assert "Nobody" in capsys.readouterr().err
+
+
+def test_a_stretch_of_a_video_with_its_copy(archive: Path, tmp_path: Path, tools: Tools) -> None:
+    video = archive / "c.mkv"
+    more = ["--start", "0.4", "--end", "1.0", "--every", "2", "-o", str(tmp_path), "--write", "jsonl,video"]
+    assert invoke(["label", str(video), *more]) == 0
+    frames = lines(tmp_path / "c.sightings.jsonl")[1:-1]
+    assert [f["frame"] for f in frames] == [0, 2, 4] and [f["time"] for f in frames] == [0.4, 0.6, 0.8]
+    from facecam.video.sources import FileSource
+
+    with FileSource(tmp_path / "c.labelled.mp4") as copy:
+        seen = list(copy)
+    assert len(seen) == 6 and seen[0].time == pytest.approx(0.0, abs=0.01)
+    plain = np.full((240, 320, 3), 90, np.uint8)
+    assert all(cv2.absdiff(frame.image, plain).max() > 100 for frame in seen)
+
+
+def test_two_runs_do_not_share_an_index(
+    archive: Path, tmp_path: Path, tools: Tools, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from facecam.archive.lock import alone
+
+    index = tmp_path / "archive.db"
+    with alone(index):
+        assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(index)]) == 1
+    assert "another facecam" in capsys.readouterr().err
+    assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(index)]) == 0
+
+
+# --- the index -------------------------------------------------------------------------------------------
+
+
+def test_an_index_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="no such archive index"):
+        ArchiveIndex.open(tmp_path / "absent.db")
+    (tmp_path / "text.db").write_text("this is no database, however long it may be" * 100)
+    with pytest.raises(ArchiveError, match="move it away"):
+        ArchiveIndex.open(tmp_path / "text.db", create=True)
+    Gallery.open(tmp_path / "gallery.db").close()
+    with pytest.raises(ArchiveError, match="archive index"):
+        ArchiveIndex.open(tmp_path / "gallery.db", create=True)
