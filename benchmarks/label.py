@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from facecam.archive.inputs import VIDEO, Item
-from facecam.archive.label import LabelOptions, label_video
+from facecam.archive.label import label_video
+from facecam.archive.outputs import CSV, JSONL, VIDEO_COPY, Outputs
 from facecam.engine import Engine, open_engine
 from facecam.settings import Settings
 from facecam.video.sources import FileSource
@@ -35,7 +36,7 @@ def decode(path: Path, *, convert: bool) -> int:
 
 def label(path: Path, engine: Engine, folder: Path, *, pictures: bool) -> int:
     """What `facecam label` does with one video file."""
-    options = LabelOptions(folder, pictures=pictures, overwrite=True)
+    options = Outputs(folder, frozenset({JSONL, CSV} | ({VIDEO_COPY} if pictures else set())), overwrite=True)
     return label_video(
         Item(path, VIDEO, "bench"), engine, engine.matcher(None), options, lambda done, total: None
     ).frames

@@ -1,7 +1,8 @@
-"""Every backbone, end to end: python -m benchmarks.train_backbones CATS_DOGS OUT [SIZE]
+"""Every backbone, end to end: python -m benchmarks.train_backbones CATS_DOGS OUT [SIZE [ARCH ...]]
 
 One epoch on 100 pictures a class with random weights (it shows that all parts fit together, and nothing about
-accuracy), the export with its parity check, and verify. SIZE is the side of the input, 112 if not given.
+accuracy), the export with its parity check, and verify. SIZE is the side of the input, 112 if not given; all
+architectures unless some are named.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
     source, out = Path(sys.argv[1]), Path(sys.argv[2])
     size = int(sys.argv[3]) if len(sys.argv) > 3 else 112
     data = subset(source, out / "pictures")
-    for arch in ARCHS:
+    for arch in sys.argv[4:] or ARCHS:
         side = 150 if arch == "dlib_resnet" else size
         began = time.perf_counter()
         run, file = out / arch, out / f"{arch}.onnx"

@@ -2,8 +2,10 @@
 
 python -m benchmarks.train_faces folders CROPS OUT    CROPS comes from: facecam crop LFW_DEV/images CROPS
 python -m benchmarks.train_faces baseline OUT/known   PCA + SVM on the same split (scikit-learn's eigenfaces)
-python -m benchmarks.train_faces photos LFW_DEV/images OUT MODEL.onnx
-                                                      names whole photos: the test pictures and 200 strangers
+python -m benchmarks.train_faces photos LFW_DEV/images OUT
+                                                      the test pictures and 200 strangers as whole photos, to name with:
+                                                      facecam label --model NAME OUT/photos --no-video -o LABELLED
+python -m benchmarks.train_faces score LABELLED/photos.sightings.jsonl
 """
 
 from __future__ import annotations
@@ -74,48 +76,52 @@ def baseline(known: Path) -> None:
     print(f"PCA + SVM: accuracy {accuracy:.4f} on {len(labels)} crops, {time.perf_counter() - began:.0f} s")
 
 
-def photos(images: Path, out: Path, file: Path) -> None:
-    """Detector, aligner and classifier on whole photos, as `facecam label --model` runs them."""
-    from facecam.engine import open_engine
-    from facecam.settings import Settings
-    from facecam.video.photos import read_photo
-    from facecam.vision.align import align
-    from facecam.vision.classify import Classifier, LabelMatcher
-    from facecam.zoo.session import choose_device, load
+def photos(images: Path, out: Path) -> None:
+    """Links to the whole photos that the command is to name: photos/known/NAME_0001.jpg, photos/strangers/..."""
     from train import data, recipe
 
     made = recipe.load("faces-transfer")
     corpus = data.load(out / "known", val=made.val, test=made.test, seed=made.seed)
-    engine = open_engine(Settings())
-    classifier = Classifier(load(file, device=choose_device("cpu")))
-    matcher = LabelMatcher(classifier.labels, classifier.threshold)
-
-    def answer(path: Path) -> str | None:
-        image = read_photo(path)
-        faces = engine.detector.detect(image, 40.0)
-        if not faces:
-            return None
-        middle = np.array(image.shape[1::-1]) / 2
-        face = max(faces, key=lambda f: f.size - float(np.hypot(*(np.array(f.centre) - middle))))
-        crop = align(image, engine.landmarker.locate(image, [face])[0], classifier.template)
-        return matcher.match(classifier.embed([crop]))[0].name
-
-    right = wrong = 0
-    for item in corpus.test:
-        truth = corpus.classes[item.label]
-        name = answer(images / truth / Path(item.path).name.removesuffix(".png"))
-        right += name == truth
-        wrong += name not in (truth, None)
     strangers = [sorted(p.iterdir())[0] for p in sorted((out / "others" / "test").iterdir())][:STRANGERS]
-    named = []
-    for path in strangers:
-        if name := answer(images / path.parent.name / path.name.removesuffix(".png")):
-            named.append((path.parent.name, name))
-    total = len(corpus.test)
-    print(f"known: {right} of {total} photos named rightly ({right / total:.2%}), {wrong} wrongly")
+    for group, crops in (("known", [Path(item.path) for item in corpus.test]), ("strangers", strangers)):
+        (out / "photos" / group).mkdir(parents=True, exist_ok=True)
+        for crop in crops:
+            photo = images / crop.parent.name / crop.name.removesuffix(".png")
+            link = out / "photos" / group / photo.name
+            if not link.exists():
+                os.symlink(photo.resolve(), link)
+        print(f"photos/{group}: {len(crops)}")
+
+
+def score(sightings: Path) -> None:
+    """What `facecam label` wrote about those photos.
+
+    Of a known person's photo the face nearest the middle counts; of a stranger's, every face in it does: any
+    name is a false one, even where somebody known stands in the background.
+    """
+    right = wrong = known = 0
+    strangers: list[tuple[str, list[str]]] = []
+    for line in sightings.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["type"] != "photo":
+            continue
+        path = Path(row["source"])
+        if path.parent.name == "strangers":
+            strangers.append((path.stem, [face["name"] for face in row["faces"] if face["name"]]))
+            continue
+        known += 1
+        middle = np.array([row["width"], row["height"]]) / 2
+        faces = sorted(
+            row["faces"], key=lambda f: np.hypot(*(np.array(f["box"][:2]) + np.array(f["box"][2:]) / 2 - middle))
+        )
+        name = faces[0]["name"] if faces else None
+        right += name == path.stem[:-5]
+        wrong += name not in (None, path.stem[:-5])
+    named = [entry for entry in strangers if entry[1]]
+    print(f"known: {right} of {known} photos named rightly ({right / known:.2%}), {wrong} wrongly")
     print(f"strangers: {len(named)} of {len(strangers)} named ({len(named) / len(strangers):.2%}) {json.dumps(named)}")
 
 
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    {"folders": folders, "baseline": baseline, "photos": photos}[task](*map(Path, arguments))
+    {"folders": folders, "baseline": baseline, "photos": photos, "score": score}[task](*map(Path, arguments))
