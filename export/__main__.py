@@ -152,7 +152,7 @@ def describe(file: Path, as_json: bool) -> None:
         "space": card.space or "",
         "licence": card.licence,
         "source": card.source,
-        **{f"training: {key}": value for key, value in card.training.items()},
+        **{f"training: {key}": value for key, value in card.training.items() if not isinstance(value, dict)},
         "file": f"{len(data) / 1e6:.2f} MB",
     }
     for key, value in rows.items():

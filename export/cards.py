@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from export import impostors
 from export.to_onnx import INPUT, output_name
 from facecam.errors import UsageFault
 from facecam.zoo.card import ModelCard, Threshold, vector_space
@@ -26,11 +28,13 @@ class Found:
 
     Attributes:
         known: share of the validation pictures that are named, and rightly. strangers: share named; None without any.
+        impostor: an embedder's impostor curve, where there were people enough to measure one.
     """
 
     threshold: Threshold
     known: float | None = None
     strangers: float | None = None
+    impostor: dict[str, Any] | None = None
 
 
 def pictures_below(folder: Path, limit: int, seed: int = 1) -> tuple[data.Item, ...]:
@@ -80,12 +84,15 @@ def embedder_threshold(run: Run, calibrate: Sequence[data.Item]) -> Found:
     """The cosine at which 1 % of the strangers among the calibration people are taken for somebody enrolled."""
     if not calibrate:
         raise UsageFault("an embedder's threshold needs its calibration people; give the crops with --data")
-    figures = openset.evaluate(evaluate.outputs(run, calibrate, torch.device("cpu")), calibrate, seed=run.recipe.seed)
+    cpu = torch.device("cpu")
+    figures = openset.evaluate(evaluate.outputs(run, calibrate, cpu), calibrate, seed=run.recipe.seed)
+    still = evaluate.outputs(run, calibrate, cpu, mirror=True)
+    curve = impostors.measure(still, np.array([item.label for item in calibrate]))
     how = (
         f"FPIR 1 % on {figures['strangers']} strangers against {figures['enrolled']} enrolled people, none of them "
         f"trained on; {figures['dir_1']:.1%} of {figures['probes']} probes are named rightly"
     )
-    return Found(Threshold(figures["threshold_1"], "cosine", how), figures["dir_1"], 0.01)
+    return Found(Threshold(figures["threshold_1"], "cosine", how), figures["dir_1"], 0.01, curve)
 
 
 def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> ModelCard:
@@ -126,6 +133,7 @@ def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> 
             "classes": len(run.classes),
             "seed": recipe.seed,
             "precision": precision,
+            **({"impostor": found.impostor} if found.impostor else {}),
         },
     )
 

@@ -190,6 +190,25 @@ def test_the_threshold_names_no_more_strangers_than_promised() -> None:
     assert (top > figures["threshold_1"]).mean() <= 0.01 and (top > figures["threshold_01"]).mean() <= 0.001
 
 
+def test_drawn_figures_have_their_own_strangers_and_one_photo_is_harder() -> None:
+    vectors, listed = people(known=30, each=5, strangers=60, spread=0.22)
+    figures = openset.evaluate(vectors, listed)
+    assert figures["one_1"] < figures["three_1"] and figures["one_01"] <= figures["one_1"]
+    rows = [[i for i, item in enumerate(listed) if item.label == p] for p in range(90)]
+    found = openset.drawn(vectors, rows, 1, 7)
+    assert found == openset.drawn(vectors, rows, 1, 7) != openset.drawn(vectors, rows, 1, 8)
+
+
+def test_identify_counts_by_hand() -> None:
+    gallery = np.eye(2, dtype=np.float32)
+    vectors = np.array([[1, 0], [0.6, 0.8], [0.8, 0.6], [0.3, 0.2]], np.float32)
+    # Probes 0 and 1 belong to people 0 and 1, probe 2 to person 1 but looks like 0; the stranger reaches 0.3.
+    found = openset.identify(vectors, gallery, [0, 1, 2], [0, 1, 1], [3])
+    assert found["rank1"] == found["dir_1"] == pytest.approx(2 / 3)
+    assert found["threshold_1"] == pytest.approx(0.3)
+    assert openset.identify(vectors, gallery, [1], [1], [0])["dir_1"] == 0.0
+
+
 def test_too_few_people_are_a_clear_error() -> None:
     vectors, listed = people(strangers=3)
     with pytest.raises(UsageFault, match="there are 8 and 3"):

@@ -130,6 +130,24 @@ def test_killed_and_resumed_equals_uninterrupted(colours: Path, tmp_path: Path, 
         assert result(tmp_path / "whole", name) == result(tmp_path / "killed", name)
 
 
+@pytest.mark.parametrize("objective", ["pairs", "arcface"])
+def test_an_embedders_run_goes_on_where_it_stopped(colours: Path, tmp_path: Path, objective: str) -> None:
+    recipe = TINY.with_changes(objective=objective, val=0.0, epochs=3, balance="root", keep="last")
+    fit(recipe, colours, tmp_path / "whole")
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    corpus = evaluate.load_data(colours, recipe)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(recipe, corpus, tmp_path / "cut", device="cpu", say=stop)
+    fit(recipe, colours, tmp_path / "cut", resume=True)
+    assert result(tmp_path / "whole", "last.pt") == result(tmp_path / "cut", "last.pt")
+    heads = [checkpoint.load(tmp_path / run / "last.pt")["head"] for run in ("whole", "cut")]
+    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0]) and heads[0]
+
+
 def test_resume_refuses_other_data(colours: Path, tmp_path: Path) -> None:
     fit(TINY.with_changes(epochs=1), colours, tmp_path / "run")
     other = paint(tmp_path / "other", count=12)
@@ -255,6 +273,12 @@ def test_sampler_evens_classes_out() -> None:
     share = labels[order].float().mean().item()
     assert 0.4 < share < 0.6
     assert sorted(i for row in feed.batches(TINY, labels, 0) for i in row) == list(range(1000))
+
+
+def test_root_goes_half_way() -> None:
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    order = [i for row in feed.batches(TINY.with_changes(balance="root"), labels, 0) for i in row]
+    assert 0.2 < labels[order].float().mean().item() < 0.3  # 1 : 3 as the roots of 100 and 900
 
 
 def test_class_weights_are_inverse_to_counts() -> None:

@@ -206,6 +206,44 @@ def test_centres_start_at_the_means() -> None:
     assert torch.equal(head.centres[2], third)
 
 
+def pairs_of(vectors: torch.Tensor, labels: torch.Tensor, margin: float = 0.1) -> losses.PairMemory:
+    memory = losses.PairMemory(vectors.shape[1], len(vectors), margin=margin, scale=16)
+    memory.start_from(vectors, labels)
+    return memory
+
+
+def test_pairs_are_content_when_people_lie_apart_and_not_before() -> None:
+    labels = torch.arange(8) // 2
+    apart = torch.eye(4)[labels]  # every person a direction of their own
+    mixed = nn.functional.normalize(torch.randn(8, 4, generator=torch.Generator().manual_seed(1)))
+    places = torch.arange(8)
+    good, bad = (pairs_of(v, labels)(v, labels, 0.0, places).item() for v in (apart, mixed))
+    assert good < 0.6 < 5 < bad
+    memory = pairs_of(apart, labels)
+    assert memory(apart, labels, 0.0, places).item() < memory(apart, labels, 1.0, places).item()
+
+
+def test_pairs_leave_out_the_picture_itself_and_people_of_one_picture() -> None:
+    labels, places = torch.tensor([0, 1, 2]), torch.arange(3)
+    vectors = torch.eye(3)
+    value = pairs_of(vectors, labels, 0.0)(vectors, labels, 1.0, places)
+    # Nobody has a second picture: only the strangers count, two at cosine 0 each.
+    logits = torch.full((2,), -16 * losses.PairMemory.START)
+    assert value.item() == pytest.approx(nn.functional.softplus(torch.logsumexp(logits, 0)).item(), abs=1e-6)
+
+
+def test_pairs_remember_what_they_saw_and_keep_it_in_their_state() -> None:
+    labels = torch.tensor([0, 0, 1])
+    memory = pairs_of(torch.eye(3), labels)
+    seen = nn.functional.normalize(torch.ones(1, 3), dim=1).requires_grad_()
+    memory(seen, labels[1:2], 1.0, torch.tensor([1])).backward()
+    assert torch.isfinite(seen.grad).all() and seen.grad.abs().sum() > 0 and memory.level.grad is not None
+    kept = memory.state_dict()["memory"]
+    assert torch.equal(kept[1], seen.detach()[0]) and torch.equal(kept[[0, 2]], torch.eye(3)[[0, 2]])
+    with pytest.raises(ValueError, match="positions"):
+        memory(seen, labels[1:2])
+
+
 # --- recipes and the summary ---------------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ DEVICE = click.option("--device", type=click.Choice(("auto", "cuda", "cpu")), de
 @click.option("--size", type=int, help="Side of the input, pixels.")
 @click.option("--augment", type=click.Choice(("none", "light", "standard", "strong", "face")))
 @click.option("--freeze", type=click.Choice(("none", "backbone", "all")), help="all: the head alone learns.")
-@click.option("--balance", type=click.Choice(("none", "sampler", "weights")), help="Against unequal classes.")
+@click.option("--balance", type=click.Choice(("none", "sampler", "root", "weights")), help="Against unequal classes.")
 @click.option("--epochs", type=int)
 @click.option("--batch", type=int)
 @click.option("--lr", type=float)

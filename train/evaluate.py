@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from facecam.errors import UsageFault
 from train import augment, checkpoint, data, feed, networks
@@ -81,9 +82,16 @@ def check_classes(run: Run, corpus: data.Corpus) -> None:
         )
 
 
-def outputs(run: Run, items: Sequence[data.Item], device: torch.device) -> np.ndarray:
-    """Probabilities N x C of a classifier, unit vectors N x dim of an embedder: float32."""
+def outputs(run: Run, items: Sequence[data.Item], device: torch.device, *, mirror: bool = False) -> np.ndarray:
+    """Probabilities N x C of a classifier, unit vectors N x dim of an embedder: float32.
+
+    Args:
+        mirror: average an embedder's vectors with those of the mirror images.
+    """
     pictures = augment.Pictures(tuple(items), run.recipe.size, "none", run.recipe.seed, keep=0)
-    found = feed.forward_all(run.network, run.network, pictures, run.recipe, device)
+    function: Any = run.network
+    if mirror:
+        function = lambda x: F.normalize(run.network(x) + run.network(x.flip(3)), dim=1)  # noqa: E731
+    found = feed.forward_all(function, run.network, pictures, run.recipe, device)
     # Other people's share of the probability is nobody's: rows may sum to less than 1.
     return (found if run.recipe.metric else found.softmax(dim=1)[:, : len(run.classes)]).numpy()

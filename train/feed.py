@@ -16,8 +16,9 @@ from train.recipe import Recipe
 def batches(recipe: Recipe, labels: Tensor, epoch: int) -> list[list[int]]:
     """The order of an epoch: a function of seed and epoch alone."""
     generator = torch.Generator().manual_seed(augment.picture_seed(recipe.seed, epoch, -1))
-    if recipe.balance == "sampler":
-        weights = (1.0 / torch.bincount(labels).clamp(min=1))[labels]
+    if recipe.balance in ("sampler", "root"):
+        power = -1.0 if recipe.balance == "sampler" else -0.5
+        weights = (torch.bincount(labels).clamp(min=1).float() ** power)[labels]
         order = torch.multinomial(weights, len(labels), replacement=True, generator=generator)
     else:
         order = torch.randperm(len(labels), generator=generator)

@@ -93,9 +93,12 @@ def fit(
     teacher = torch.empty(0)
     if recipe.metric:
         people, labels = labels.unique(return_inverse=True)
-        head = losses.MarginHead(
-            network.dim, len(people), kind=recipe.objective, margin=recipe.margin, scale=recipe.scale
-        )
+        if recipe.objective == "pairs":
+            head = losses.PairMemory(network.dim, len(items), margin=recipe.margin, scale=recipe.scale)
+        else:
+            head = losses.MarginHead(
+                network.dim, len(people), kind=recipe.objective, margin=recipe.margin, scale=recipe.scale
+            )
     source: Any = train_part
     if recipe.freeze == "all":
         say("computing features once: the backbone does not learn")
@@ -107,7 +110,7 @@ def fit(
         source = feed.Features(network.lower(recipe.bottom), network, train_part, recipe, where, recipe.views, memo)
         val_part = feed.Features(network.lower(recipe.bottom), network, val_part, recipe, where, 1, memo)
         forward = network.upper(recipe.bottom)
-    if isinstance(head, losses.MarginHead):
+    if isinstance(head, losses.MarginHead | losses.PairMemory):
         # Where each person starts, and what distillation pulls back to: the vectors of the unaltered pictures.
         plain: Any = augment.Pictures(items, recipe.size, "none", recipe.seed)
         if recipe.bottom:
@@ -187,7 +190,7 @@ def fit(
                 if recipe.metric:
                     vectors = forward(images)
                     share = losses.margin_share(step / per_epoch, recipe.margin_warmup)
-                    loss = head(vectors, labels[indices].to(where), share)
+                    loss = head(vectors, labels[indices].to(where), share, indices)
                     if recipe.distill:
                         loss = loss + recipe.distill * losses.distillation(vectors, teacher[indices].to(where))
                 else:

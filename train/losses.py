@@ -1,4 +1,4 @@
-"""Objectives: cross entropy for classifiers, margin losses for embedders, and the pull towards a teacher."""
+"""Objectives: cross entropy for classifiers, margin losses and pairs for embedders, the pull towards a teacher."""
 
 from __future__ import annotations
 
@@ -31,8 +31,12 @@ class MarginHead(nn.Module):
         seen = sums.norm(dim=1) > 1e-6
         self.centres[seen] = F.normalize(sums[seen])
 
-    def forward(self, vectors: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
-        """Cross entropy of unit vectors (N x D) with ``share`` (0 to 1) of the full margin."""
+    def forward(self, vectors: Tensor, labels: Tensor, share: float = 1.0, positions: Tensor | None = None) -> Tensor:
+        """Cross entropy of unit vectors (N x D) with ``share`` (0 to 1) of the full margin.
+
+        Args:
+            positions: of the pictures among all training pictures; not looked at here (see PairMemory).
+        """
         with torch.autocast(vectors.device.type, enabled=False):  # 8 bits of mantissa are too few for margins
             return self._loss(vectors.float(), labels, self.margin * share)
 
@@ -45,6 +49,60 @@ class MarginHead(nn.Module):
             angle = torch.arccos(true.clamp(-1 + 1e-6, 1 - 1e-6))
             harder = torch.where(angle + margin < math.pi, torch.cos(angle + margin), true - margin * math.sin(margin))
         return F.cross_entropy(cosines.scatter(1, labels[:, None], harder) * self.scale, labels)
+
+
+class PairMemory(nn.Module):
+    """Each picture against the last vector of every training picture, with one threshold for all people.
+
+    What identification asks for: a picture lies above the threshold with the other pictures of its person (the
+    least similar of them count most), and below it with everybody else's (the most similar count most). The
+    memory of vectors is Wang et al.'s (2020, cross-batch memory), the one learnt threshold that of Zhou et al. (2023,
+    UniFace). Class centres, which people of a few pictures hardly have, are not needed.
+
+    Args:
+        pictures: in training. dim: of the embeddings.
+    """
+
+    #: Where dlib's vectors of one person and of two people part; the threshold is learnt from there on.
+    START = 0.93
+
+    memory: Tensor
+    owners: Tensor
+
+    def __init__(self, dim: int, pictures: int, *, margin: float, scale: float) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(self.START))
+        self.register_buffer("memory", torch.zeros(pictures, dim))
+        self.register_buffer("owners", torch.zeros(pictures, dtype=torch.long))
+        self.margin, self.scale = margin, scale
+
+    @torch.no_grad()
+    def start_from(self, vectors: Tensor, labels: Tensor) -> None:
+        """Fill the memory with every picture's vector (N x D, unit length) and owner."""
+        self.memory.copy_(vectors)
+        self.owners.copy_(labels)
+
+    def forward(self, vectors: Tensor, labels: Tensor, share: float = 1.0, positions: Tensor | None = None) -> Tensor:
+        """The loss of unit vectors (N x D) at ``positions`` of the memory, which then holds them."""
+        if positions is None:
+            raise ValueError("a memory of pairs needs the pictures' positions in it")
+        with torch.autocast(vectors.device.type, enabled=False):
+            loss = self._loss(vectors.float(), labels, positions.to(vectors.device), self.margin * share)
+        # A copy: the loss's gradient still looks at the old one.
+        self.memory = self.memory.clone().index_put_((positions.to(vectors.device),), vectors.detach().float())
+        return loss
+
+    def _loss(self, vectors: Tensor, labels: Tensor, positions: Tensor, margin: float) -> Tensor:
+        logits = self.scale * (vectors @ self.memory.t() - self.level)
+        same = labels[:, None] == self.owners[None]
+        itself = torch.zeros_like(same).scatter_(1, positions[:, None], True)
+        others = same & ~itself
+        never = -1e4  # a share of nothing in a log of sums, without infinities in the gradient
+        strangers = torch.logsumexp(logits.masked_fill(same, never), dim=1)
+        apart = torch.logsumexp((self.scale * margin - logits).masked_fill(~others, never), dim=1)
+        count = others.sum(dim=1)
+        apart = F.softplus(apart - count.clamp(min=1).log()) * (count > 0)
+        return F.softplus(strangers + self.scale * margin).mean() + apart.sum() / (count > 0).sum().clamp(min=1)
 
 
 def margin_share(epoch: float, warmup: int) -> float:

@@ -102,9 +102,10 @@ def bars(classes: list[str], parts: dict[str, list[int]]) -> bytes:
 def before_after(before: dict[str, float], after: dict[str, float]) -> bytes:
     """An embedder's figures, old and new, side by side."""
     names = {
-        "dir_1": "DIR at FPIR 1 %",
-        "dir_01": "DIR at FPIR 0.1 %",
-        "rank1": "rank 1",
+        "three_1": "3 photos,\nDIR at 1 %",
+        "three_01": "3 photos,\nat 0.1 %",
+        "one_1": "1 photo,\nat 1 %",
+        "one_01": "1 photo,\nat 0.1 %",
         "verification": "verification",
     }
     figure, axes = _figure(5.6)

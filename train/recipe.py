@@ -29,8 +29,8 @@ class Recipe:
         crop: what a picture shows: "image", or a canonical face crop (facecam.zoo.card.TEMPLATES).
         grey: the network looks at brightness alone (its input still has three channels).
         width, depth, dropout: shape of mlp and cnn; dropout stands before every network's last layer.
-        objective: cross entropy, or a margin loss on embeddings (train.losses).
-        margin, scale, margin_warmup: of the margin loss; the margin grows from 0 over that many epochs.
+        objective: cross entropy, or a loss on embeddings (train.losses): a margin to class centres, or pairs.
+        margin, scale, margin_warmup: of a loss on embeddings; the margin grows from 0 over that many epochs.
         distill: weight of the pull towards the starting network's vectors.
         mix: share of the trained weights in the result, the rest are the starting ones.
         mirror: features are the mean over a picture and its mirror image: surer, at twice the time.
@@ -38,7 +38,8 @@ class Recipe:
             so that the network learns what a stranger looks like.
         augment: preset of train.augment; views: pictures per picture where features are cached.
         mixup, cutmix: their Beta parameter, 0 is off; cross entropy only.
-        balance: none, sampler (rare classes drawn more often) or weights (their errors weigh more).
+        balance: none, sampler (rare classes drawn more often, all alike), root (half way there: a class is drawn
+            by the square root of its size) or weights (their errors weigh more; cross entropy only).
         freeze: none, backbone (head first, then from the top) or all (features are computed once).
         bottom: stages of dlib_resnet at the bottom that never learn; what they make is computed once.
         head_epochs, unfreeze_every: of freeze = backbone; one more stage opens at each step.
@@ -62,7 +63,7 @@ class Recipe:
     width: int = _entry(32, low=1)
     depth: int = _entry(3, low=1)
     dropout: float = _entry(0.2, low=0)
-    objective: str = _entry("ce", ("ce", "cosface", "arcface"))
+    objective: str = _entry("ce", ("ce", "cosface", "arcface", "pairs"))
     label_smoothing: float = _entry(0.0, low=0)
     margin: float = _entry(0.25, low=0)
     scale: float = _entry(32.0, low=1)
@@ -75,7 +76,7 @@ class Recipe:
     views: int = _entry(1, low=1)
     mixup: float = _entry(0.0, low=0)
     cutmix: float = _entry(0.0, low=0)
-    balance: str = _entry("none", ("none", "sampler", "weights"))
+    balance: str = _entry("none", ("none", "sampler", "root", "weights"))
     freeze: str = _entry("none", ("none", "backbone", "all"))
     bottom: int = _entry(0, low=0)
     head_epochs: int = _entry(3, low=0)

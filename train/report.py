@@ -95,7 +95,7 @@ def _embedder(
     start = evaluate.Run(networks.build(run.recipe, 2).to(device), run.recipe, run.classes, run.state)
     facts["after"] = openset.evaluate(found, items, seed=run.recipe.seed)
     facts["before"] = openset.evaluate(evaluate.outputs(start, items, device), items, seed=run.recipe.seed)
-    keys = ("dir_1", "dir_01", "rank1", "verification", "threshold_1", "enrolled", "probes", "strangers")
+    keys = (*openset.FIGURES, "enrolled", "probes", "strangers")
     rows = "".join(
         f"<tr><td>{k}</td><td>{facts['before'][k]:.4g}</td><td>{facts['after'][k]:.4g}</td></tr>" for k in keys
     )
@@ -108,7 +108,11 @@ def _embedder(
 
 def _balance(run: Run, facts: dict[str, Any]) -> str:
     data = facts["data"]
-    how = {"none": "nothing was done about it", "sampler": "rare classes were drawn more often"}
+    how = {
+        "none": "nothing was done about it",
+        "sampler": "rare classes were drawn as often as others",
+        "root": "rare classes were drawn more often",
+    }
     skipped = "".join(f"<li>{html.escape(Path(p).name)}: {html.escape(why)}</li>" for p, why in data["skipped"][:50])
     return (
         f"<p>Training pictures of the largest class: {data['largest_class']}, smallest: {data['smallest_class']} "
@@ -149,7 +153,8 @@ def headline(facts: dict[str, Any]) -> str:
         return (
             f"{facts['part']}: DIR at FPIR 1 % {old['dir_1']:.4f} -> {new['dir_1']:.4f}, "
             f"at 0.1 % {old['dir_01']:.4f} -> {new['dir_01']:.4f}, "
-            f"verification {old['verification']:.4f} -> {new['verification']:.4f} "
+            f"with one photo each {old['one_1']:.4f} -> {new['one_1']:.4f} and {old['one_01']:.4f} -> "
+            f"{new['one_01']:.4f}, verification {old['verification']:.4f} -> {new['verification']:.4f} "
             f"({new['enrolled']} people enrolled, {new['probes']} probes, {new['strangers']} strangers)"
         )
     return (
