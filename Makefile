@@ -5,7 +5,7 @@ TEST_VENV ?= .venv-test
 # Windows keeps a virtual environment's programs elsewhere.
 BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: demo run test lint bench clean
+.PHONY: demo run test lint bench fuzz clean
 
 demo: $(VENV)/.demo-installed
 	$(VENV)/$(BIN)/facecam demo
@@ -24,6 +24,11 @@ lint: $(TEST_VENV)/.installed
 bench: $(TEST_VENV)/.installed
 	$(TEST_VENV)/$(BIN)/python benchmarks/startup.py
 	$(TEST_VENV)/$(BIN)/python benchmarks/label.py
+
+# Minutes of hostile bytes: every fuzz target with many examples, then files through the commands.
+fuzz: $(TEST_VENV)/.installed
+	FACECAM_FUZZ=3000 $(TEST_VENV)/$(BIN)/python -m pytest tests/test_fuzz.py -q --timeout 0
+	$(TEST_VENV)/$(BIN)/python -m fuzz.hostile --count 5000 --keep fuzz-found
 
 $(VENV)/.demo-installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.archive.inputs import VIDEO, Item
-from facecam.archive.label import Labelled, LabelOptions, label_video, prepare
+from facecam.archive.label import Labelled, label_video, prepare
+from facecam.archive.outputs import CSV, JSONL, VIDEO_COPY, Outputs
 from facecam.engine import Engine
 from facecam.enrolment import Enroller, EnrolOptions
 from facecam.errors import DependencyMissing
@@ -29,9 +30,9 @@ SIZE: Final = (960, 540)
 KNOWN: Final = "Grace Hopper"
 
 #: (package, file below it, where the head and shoulders are: centre and half axes in pixels)
-_HOPPER: Final = ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", (258, 235, 175, 235))
-_COLLINS: Final = ("skimage", "data/astronaut.png", (222, 118, 105, 125))
-_BACKGROUND: Final = ("skimage", "data/motorcycle_left.png")
+HOPPER: Final = ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", (258, 235, 175, 235))
+COLLINS: Final = ("skimage", "data/astronaut.png", (222, 118, 105, 125))
+BACKGROUND: Final = ("skimage", "data/motorcycle_left.png")
 
 
 def package_file(package: str, name: str) -> Path:
@@ -86,47 +87,62 @@ def _collins(t: float) -> tuple[float, float, float, float] | None:
     return None
 
 
-def _actor(where: tuple[str, str, tuple[int, int, int, int]], place: Callable[[float], object]) -> Actor:
+def actor(
+    where: tuple[str, str, tuple[int, int, int, int]],
+    place: Callable[[float], tuple[float, float, float, float] | None],
+) -> Actor:
+    """Cut a head out of a picture of `HOPPER`'s kind."""
     image = read_photo(package_file(where[0], where[1]))
     cx, cy, ax, ay = where[2]
     x0, y0 = max(0, cx - ax), max(0, cy - ay)
     cutout = image[y0 : cy + ay, x0 : cx + ax]
     mask = np.zeros(cutout.shape[:2], np.float32)
     cv2.ellipse(mask, (cx - x0, cy - y0), (round(ax * 0.9), round(ay * 0.92)), 0, 0, 360, (1.0,), -1)
-    return Actor(cutout, cv2.GaussianBlur(mask, (0, 0), 7), place)  # type: ignore[arg-type]
+    return Actor(cutout, np.asarray(cv2.GaussianBlur(mask, (0, 0), 7), np.float32), place)
 
 
 def render(path: Path, *, overwrite: bool) -> None:
     """Write the demo's clip: both people come, move, grow, shrink, darken, leave and return."""
-    width, height = SIZE
-    background = cv2.resize(read_photo(package_file(*_BACKGROUND)), SIZE, interpolation=cv2.INTER_AREA)
-    actors = [_actor(_COLLINS, _collins), _actor(_HOPPER, _hopper)]
-    info = SourceInfo("demo", width, height, fps=FPS, duration=SECONDS, frames=FPS * SECONDS)
+    film(path, [actor(COLLINS, _collins), actor(HOPPER, _hopper)], SIZE, SECONDS, FPS, overwrite=overwrite)
+
+
+def film(
+    path: Path, actors: Sequence[Actor], size: tuple[int, int], seconds: float, fps: int, *, overwrite: bool
+) -> None:
+    """Write a clip of actors, the later ones in front.
+
+    Args:
+        size: (width, height) in pixels.
+    """
+    width, height = size
+    background = cv2.resize(read_photo(package_file(*BACKGROUND)), size, interpolation=cv2.INTER_AREA)
+    frames = round(seconds * fps)
+    info = SourceInfo(path.stem, width, height, fps=fps, duration=seconds, frames=frames)
     rng = np.random.default_rng(0)  # sensor noise: a rendered clip without any flatters a detector
     noise = rng.normal(0, 2.5, (height + 64, width + 64, 3)).astype(np.float32)
     with VideoSink(path, info, overwrite=overwrite) as sink:
-        for index in range(FPS * SECONDS):
-            t = index / FPS
+        for index in range(frames):
+            t = index / fps
             frame = background.astype(np.float32)
-            for actor in actors:
-                _paste(frame, actor, t)
+            for one in actors:
+                _paste(frame, one, t)
             dx, dy = rng.integers(0, 64, 2)
             frame += noise[dy : dy + height, dx : dx + width]
             sink.write(np.clip(frame, 0, 255).astype(np.uint8), t)
 
 
-def _paste(frame: NDArray[np.float32], actor: Actor, t: float) -> None:
-    now = actor.place(t)
+def _paste(frame: NDArray[np.float32], one: Actor, t: float) -> None:
+    now = one.place(t)
     if now is None:
         return
     x, y, size, light = now
-    h, w = actor.mask.shape
+    h, w = one.mask.shape
     scale = size / h
     matrix = np.array([[scale, 0, x - scale * w / 2], [0, scale, y - scale * h / 2]])
     out = (frame.shape[1], frame.shape[0])
     flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(actor.cutout, None, fx=scale, fy=scale, interpolation=flags) if scale < 1 else actor.cutout
-    mask = cv2.resize(actor.mask, (small.shape[1], small.shape[0]), interpolation=flags)
+    small = cv2.resize(one.cutout, None, fx=scale, fy=scale, interpolation=flags) if scale < 1 else one.cutout
+    mask = cv2.resize(one.mask, (small.shape[1], small.shape[0]), interpolation=flags)
     if scale < 1:
         matrix[:, :2] = np.eye(2)
     cover = cv2.warpAffine(mask, matrix, out)[..., None]
@@ -136,7 +152,7 @@ def _paste(frame: NDArray[np.float32], actor: Actor, t: float) -> None:
 
 def render_demo(folder: Path) -> Path:
     """Make the folder and render the clip into it; its path."""
-    prepare(LabelOptions(folder))
+    prepare(Outputs(folder))
     render(folder / "demo.mp4", overwrite=True)
     return folder / "demo.mp4"
 
@@ -149,9 +165,9 @@ def run_demo(
     Returns:
         what labelling said, and who was seen from when to when (name or "unknown", seconds).
     """
-    options = LabelOptions(folder, overwrite=True)
+    options = Outputs(folder, frozenset({VIDEO_COPY, JSONL, CSV}), overwrite=True)
     clip = folder / "demo.mp4"
-    portrait = package_file(_HOPPER[0], _HOPPER[1])
+    portrait = package_file(HOPPER[0], HOPPER[1])
     gallery_file = folder / "demo-gallery.db"
     for leftover in folder.glob("demo-gallery.db*"):
         leftover.unlink()

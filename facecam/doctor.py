@@ -84,18 +84,20 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 def check_device() -> Check:
     """Where a session truly runs; what ONNX Runtime lists as available is only a fact beside it."""
+    from facecam.engine import chosen_precision
     from facecam.zoo.session import choose_device, cpu_threads, runtime
 
     device = choose_device("auto")
     facts = {
         "device": device.name,
         "why": device.why,
+        "precision": chosen_precision("auto", device),
         "threads": cpu_threads(),
         "providers_listed": runtime().get_available_providers(),
     }
     if device.name == "cuda":
         return Check("device", "ok", "sessions run on CUDA", facts=facts)
-    text = f"sessions run on the CPU, {facts['threads']} thread(s): {device.why}"
+    text = f"sessions run on the CPU, {facts['threads']} thread(s), videos in {facts['precision']}: {device.why}"
     return Check("device", "note", text, facts=facts)
 
 
@@ -195,7 +197,7 @@ def _space_in_use(zoo: Any) -> str | None:
 
 def check_cameras() -> Check:
     """Cameras that open and give a picture. Their absence is no error: files and streams work."""
-    from facecam.video.camera import cameras_present
+    from facecam.video.devices import cameras_present
 
     listed = cameras_present()
     names = dict(listed) if listed is not None else {index: f"camera {index}" for index in range(3)}

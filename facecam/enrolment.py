@@ -17,7 +17,7 @@ from facecam.errors import FacecamError, MediaError
 from facecam.people.check import outlier_bound, own_similarity
 from facecam.people.quality import MIN_SHARPNESS, MIN_SIZE, Quality, measure, yaw
 from facecam.values import Face, Frame, Image, Sample, Template
-from facecam.video.photos import IMAGE_SUFFIXES, read_photo
+from facecam.video.photos import IMAGE_SUFFIXES, check_regular, decode_photo, read_bytes
 from facecam.video.sources import FileSource
 from facecam.vision.align import align, context_crop
 from facecam.vision.landmarks import locate_steadily
@@ -89,13 +89,11 @@ class Enroller:
         """
         name = path.name
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)  # which no pipe, device or giant gets past
             digest = hashlib.sha256(data).hexdigest()
             if known(digest):
                 return Verdict(name, DUPLICATE, "this very file is enrolled already; skipped")
-            image = read_photo(path)
-        except OSError as error:
-            return Verdict(name, UNREADABLE, f"{error.strerror or error}")
+            image = decode_photo(data, str(path))
         except MediaError as error:
             return Verdict(name, UNREADABLE, str(error).removeprefix(f"{path}: "))
         return self.judge(image, name, digest)
@@ -153,6 +151,7 @@ class Enroller:
         """Take the best and most different samples of the one person that a video shows."""
         name = path.name
         try:
+            check_regular(path)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             with FileSource(path) as frames:

@@ -6,6 +6,7 @@ Precedence: command line, environment (``FACECAM_NAME``), ``config.toml`` in the
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,6 +25,12 @@ class Settings:
 
     device: str = _setting(
         "auto", "Where models run; auto takes CUDA only if it truly works.", choices=("auto", "cuda", "cpu")
+    )
+    #: Stills (photos, enrolment, eval) are always measured in fp32: there is one of each, and thresholds were chosen so.
+    precision: str = _setting(
+        "auto",
+        "Numbers that models compute with in videos; auto takes int8 where the CPU gains by it.",
+        choices=("auto", "fp32", "int8"),
     )
     pack: str | None = _setting(
         None,
@@ -54,6 +61,12 @@ class Settings:
     #: two runs over one file give the same result.
     detect_every: int = _setting(
         3, "Detect on every Nth frame of a file; tracks carry faces between.", low=1, high=60, metavar="N"
+    )
+    #: Whoever did not agree should not be kept for longer than is of use.
+    forget_unknown_after: str | None = _setting(
+        None,
+        "Delete remembered unknown people whom nobody saw for this long (12h, 7d, 4w); default: never.",
+        metavar="TIME",
     )
 
 
@@ -92,6 +105,19 @@ def load_config(path: Path | None = None) -> dict[str, Any]:
         if name not in SETTING_FIELDS:
             raise UsageFault(f"{path}: unknown setting {name!r}; known are {', '.join(SETTING_FIELDS)}")
     return values
+
+
+def seconds_of(spec: str) -> float:
+    """``--forget-unknown-after`` in seconds.
+
+    Args:
+        spec: a whole number of hours, days or weeks ("12h", "7d", "4w"), at most ten years.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,6})\s*([hdw])\s*", spec, re.IGNORECASE)
+    seconds = int(found[1]) * {"h": 3600, "d": 86400, "w": 604800}[found[2].lower()] if found else 0
+    if not 0 < seconds <= 3650 * 86400:
+        raise UsageFault(f"--forget-unknown-after takes hours, days or weeks (12h, 7d, 4w), not {spec!r}")
+    return float(seconds)
 
 
 def min_face_pixels(spec: str, height: int) -> float:

@@ -51,10 +51,13 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models_home: Path)
 @pytest.fixture(scope="session")
 def models_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose models folder holds the converted dlib pack."""
-    from facecam.zoo.packs import Zoo
+    from facecam.zoo.packs import INT8, Zoo
 
     home = tmp_path_factory.mktemp("models-home")
-    Zoo(home, notify=lambda line: None).ensure("dlib")
+    zoo = Zoo(home, notify=lambda line: None)
+    zoo.ensure("dlib")
+    for id in INT8:
+        zoo.model(id, "int8")
     return home
 
 

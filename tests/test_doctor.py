@@ -26,7 +26,7 @@ def home(tmp_path: Path, models_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FACECAM_HOME", str(home))
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr("facecam.video.camera.cameras_present", lambda: [])
+    monkeypatch.setattr("facecam.video.devices.cameras_present", lambda: [])
     return home
 
 
@@ -235,7 +235,7 @@ def test_cameras_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake_cv2(tmp_path, GOOD_CAMERA, monkeypatch)
-    monkeypatch.setattr("facecam.video.camera.cameras_present", lambda: [(0, "Good"), (3, "Black"), (7, "Busy")])
+    monkeypatch.setattr("facecam.video.devices.cameras_present", lambda: [(0, "Good"), (3, "Black"), (7, "Busy")])
     check = doctor.check_cameras()
     assert (check.state, check.text) == ("ok", "0 (Good, 640x480)")
     assert check.facts["cameras"] == [
@@ -244,7 +244,7 @@ def test_cameras_are_told_apart(
         {"index": 7, "opened": False, "size": None, "name": "Busy"},
     ]
     assert capfd.readouterr() == ("", "")
-    monkeypatch.setattr("facecam.video.camera.cameras_present", lambda: [(7, "Busy")])
+    monkeypatch.setattr("facecam.video.devices.cameras_present", lambda: [(7, "Busy")])
     check = doctor.check_cameras()
     assert check.state == "warning" and check.hint is not None and "group video" in check.hint
 

@@ -30,6 +30,7 @@ FLOORS = [
     ("facecam.enrolment", 5),
     ("facecam.live", 5),
     ("facecam.calibration", 5),
+    ("facecam.reembedding", 5),
     ("facecam.archive", 5),
     ("facecam.evaluate", 5),
     ("facecam.bench", 5),
@@ -40,11 +41,14 @@ FLOORS = [
 ]
 #: What train/ and export/ may take from facecam.
 SHARED = {"facecam.errors", "facecam.values", "facecam.zoo.card", "facecam.zoo.dlib", "facecam.vision.align"}
-EXPORT_TOO = {"facecam.zoo.session"}
+EXPORT_TOO = {"facecam.zoo.session", "facecam.people.calibrate", "facecam.people.match"}
 #: Heavy or delicate package -> the only modules that may import it.
 ALONE = {
     "onnxruntime": {"facecam.zoo.session"},
-    "sqlite3": {"facecam.people.store"},
+    "ray": {"facecam.archive.raycrew"},
+    "sqlite3": {"facecam.people.sqlite"},
+    "paho": {"facecam.live.mqtt"},
+    "cryptography": {"facecam.people.seal"},
 }
 
 

@@ -17,11 +17,15 @@ COMMANDS = {
     "enroll": "enroll",
     "people": "people",
     "run": "run",
+    "cameras": "cameras",
     "label": "label",
+    "find": "find",
+    "relabel": "relabel",
     "crop": "crop",
     "calibrate": "calibrate",
     "eval": "eval",
     "models": "models",
+    "bench": "bench",
     "doctor": "doctor",
     "demo": "demo",
 }
@@ -29,11 +33,15 @@ _SUMMARIES = {
     "enroll": "Learn a person from photos, a video or the camera.",
     "people": "List, rename, merge, remove, export and import people.",
     "run": "Label a live camera, stream or video.",
+    "cameras": "List cameras, their stable names and what they can give.",
     "label": "Label video files and photos in batch.",
+    "find": "Find who appears where in an archive.",
+    "relabel": "Name an archive anew, without decoding a frame.",
     "crop": "Cut canonical face crops from photos, to train on.",
     "calibrate": "Fit the threshold to your own people and strangers.",
     "eval": "Measure accuracy on pairs, open sets and clips.",
     "models": "List, pull, add, choose and verify models.",
+    "bench": "Measure what each stage and model costs on this machine.",
     "doctor": "Check this machine: packages, devices, cameras, models, gallery.",
     "demo": "Show the main job on two portraits that pip installed.",
 }
@@ -99,5 +107,7 @@ def invoke(args: list[str] | None = None, **extra: Any) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except FacecamError as error:
-        click.echo(f"facecam: {error}", err=True)
+        from facecam.people.names import escaped
+
+        click.echo(f"facecam: {escaped(str(error))}", err=True)  # a file's name may hold anything
         return error.exit_code

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facecam.cli.printing import passphrase_asker
+from facecam.people.names import escaped
 from facecam.settings import Settings, home
 from facecam.video.cv import import_cv2
 
@@ -37,7 +39,7 @@ def open_gallery() -> Gallery | None:
 
     if not (home() / "gallery.db").exists():
         return None
-    return Gallery.open(create=False)
+    return Gallery.open(create=False, ask=passphrase_asker())
 
 
 def open_matcher(engine: Engine, gallery: Gallery | None) -> Matches:
@@ -45,11 +47,13 @@ def open_matcher(engine: Engine, gallery: Gallery | None) -> Matches:
     matcher = engine.matcher(gallery)
     if not len(matcher):
         note("nobody is enrolled, so everybody is unknown; run: facecam enroll --name NAME PHOTO")
+    if advice := getattr(matcher, "advice", None):
+        note(advice)
     return matcher
 
 
 def failed(lines: list[str]) -> int:
     """Report inputs that failed, a line each; the exit code."""
     for line in lines:
-        click.echo(f"facecam: {line}", err=True)
+        click.echo(f"facecam: {escaped(line)}", err=True)
     return 1 if lines else 0

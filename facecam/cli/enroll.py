@@ -12,7 +12,9 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
+from facecam.cli.printing import open_gallery
 from facecam.errors import FacecamError, NoFaceFound, SourceError, UsageFault
+from facecam.people.names import escaped
 from facecam.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,10 +70,8 @@ def enroll(
     if not engine.enrols:
         raise UsageFault(f"{settings.model} is a classifier: it names the people it was trained on, without enrolment")
     enroller = Enroller(engine, EnrolOptions(largest=largest, keep_crops=not no_keep_crops, samples=samples))
-    from facecam.people.gallery import Gallery
-
     problems: list[str] = []
-    with Gallery.open() as gallery:
+    with open_gallery(create=True) as gallery:
         gallery.check_space(engine.embedder.space)
         for person, inputs in people:
             try:
@@ -121,7 +121,7 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
         for verdict in found:
             verdicts.append(verdict)
             detail = f" ({verdict.detail})" if verdict.detail else ""
-            click.echo(f"  {verdict.source}: {verdict.kind}{detail}")
+            click.echo(escaped(f"  {verdict.source}: {verdict.kind}{detail}"))
             if verdict.sample is not None:
                 samples.append(verdict.sample)
     if not samples:

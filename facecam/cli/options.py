@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from facecam.settings import SETTING_FIELDS, Settings, min_face_pixels
+from facecam.settings import SETTING_FIELDS, Settings, min_face_pixels, seconds_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,6 +26,15 @@ def _type(name: str) -> Any:
 def _checked_min_face(ctx: click.Context, param: click.Parameter, value: str) -> str:
     min_face_pixels(value, 1080)
     return value
+
+
+def _checked_age(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        seconds_of(value)
+    return value
+
+
+_CHECKS: dict[str, Any] = {"min_face": _checked_min_face, "forget_unknown_after": _checked_age}
 
 
 def settings(*names: str) -> Callable[[F], F]:
@@ -48,7 +57,7 @@ def settings(*names: str) -> Callable[[F], F]:
                 metavar=entry.metadata.get("metavar"),
                 envvar="FACECAM_" + name.upper(),
                 show_default=entry.default is not None,
-                callback=_checked_min_face if name == "min_face" else None,
+                callback=_CHECKS.get(name),
                 help=entry.metadata["help"],
             )(wrapped)
         return wrapped

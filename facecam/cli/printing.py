@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from facecam.errors import UsageFault
+from facecam.errors import OutputError, UsageFault
 from facecam.people.names import escaped
 
 if TYPE_CHECKING:
@@ -18,11 +20,33 @@ if TYPE_CHECKING:
 AS_JSON: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-def open_gallery(create: bool = False) -> Gallery:
-    """The gallery in the home; without ``create`` an absent one reads as empty."""
+@contextlib.contextmanager
+def open_gallery(create: bool = False) -> Iterator[Gallery]:
+    """The gallery in the home; without ``create`` an absent one reads as empty.
+
+    After a change it is copied beside itself (`people.backup.keep_last_good`); if that fails, the command has done its
+    work all the same, and says so.
+    """
+    from facecam.people.backup import keep_last_good
     from facecam.people.gallery import Gallery  # numpy and sqlite3: not for --help
 
-    return Gallery.open(create=create)
+    with Gallery.open(create=create, ask=passphrase_asker()) as gallery:
+        before = gallery.version()
+        try:
+            yield gallery
+        finally:
+            if gallery.version() != before:
+                try:
+                    keep_last_good(gallery)
+                except OutputError as error:
+                    click.echo(f"facecam: the gallery was changed, but could not be copied: {error}", err=True)
+
+
+def passphrase_asker() -> Callable[[], str] | None:
+    """Asks for the gallery's passphrase, None where nobody could answer."""
+    if not sys.stdin.isatty():
+        return None
+    return lambda: str(click.prompt("Passphrase of the gallery", hide_input=True, err=True))
 
 
 def print_json(value: Any) -> None:
@@ -65,19 +89,40 @@ def agreed(question: str, command: str) -> bool:
     answer = sys.stdin.readline()
     if not answer:
         click.echo(err=True)
-        raise UsageFault(f"{command} asks before it deletes, and nobody answered; add -y to delete without asking")
+        raise UsageFault(f"{command} asks first, and nobody answered; add -y to go on without asking")
     return answer.strip().lower() in ("y", "yes")
 
 
-def erased_too(backups: Sequence[Any], problem: str | None, whom: str) -> int:
-    """Say which copies went with a deletion, and what may be left; the exit code."""
-    for path in backups:
-        click.echo(f"Deleted as well, since it held {whom}: {escaped(str(path))}")
-    if problem:
+class _Done(Protocol):
+    """What every deletion tells (`people.database.Erased`)."""
+
+    @property
+    def backups(self) -> tuple[Path, ...]: ...
+    @property
+    def renewed(self) -> tuple[Path, ...]: ...
+    @property
+    def stale(self) -> tuple[Path, ...]: ...
+    @property
+    def problem(self) -> str | None: ...
+
+
+def erased_too(done: _Done, whom: str, *, quiet: bool) -> int:
+    """Say which copies went with a deletion, and what may be left; the exit code.
+
+    Args:
+        quiet: problems only.
+    """
+    if not quiet:
+        for path in done.backups:
+            click.echo(f"Deleted as well, since it held {whom}: {escaped(str(path))}")
+        for path in done.renewed:
+            click.echo(f"Made anew without {whom}: the backup {escaped(str(path))}")
+    for path in done.stale:
+        click.echo(f"facecam: the backup {escaped(str(path))} still holds {whom}; delete it", err=True)
+    if done.problem:
         click.echo(
-            f"facecam: traces of {whom} may be left in the gallery's files ({problem}); "
+            f"facecam: traces of {whom} may be left in the gallery's files ({done.problem}); "
             "they are erased when facecam next opens the gallery",
             err=True,
         )
-        return 1
-    return 0
+    return 1 if done.problem or done.stale else 0
