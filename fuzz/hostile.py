@@ -4,7 +4,7 @@
 
 Each file goes alone through ``facecam enroll``, ``label``, ``people import`` or ``models add``, in a process whose
 memory and time are watched. A fault is: a traceback, a crash, more than 5 s of computing, more than 1 GiB of memory,
-more than one line of complaint, or an exit code that is in no table.
+more than one line of refusal, or an exit code that is in no table.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any, Final
 
 SECONDS_MAX: Final = 5.0
+#: Lines that a file may bring which was taken.
+NOTES_MAX: Final = 3
 MEMORY_MAX: Final = 1 << 30
 #: Wall-clock seconds after which a silent worker is taken for hung; other work may slow it down.
 SILENCE: Final = 300
@@ -153,7 +155,8 @@ def faults_of(result: dict[str, Any]) -> list[str]:
         wrong.append("slow")
     if result["memory"] > MEMORY_MAX:
         wrong.append("memory")
-    if result["lines"] > 1 or "\x1b" in result["err"] + result["out"]:
+    # A refusal is one line; a video that was labelled as far as it goes may say what of picture and sound was damaged.
+    if result["lines"] > (NOTES_MAX if result["code"] == 0 else 1) or "\x1b" in result["err"] + result["out"]:
         wrong.append("lines")
     if result["fault"] is None and result["code"] not in CODES:
         wrong.append("code")

@@ -254,6 +254,13 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, name: str, cont
     assert "\n" not in str(caught.value)
 
 
+def test_pictures_of_an_unknown_kind_are_refused_in_one_line(clip: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.mp4"
+    odd.write_bytes(clip.read_bytes().replace(b"avc1", b"zzz1"))
+    with pytest.raises(MediaError, match="unknown kind"):
+        FileSource(odd)
+
+
 def test_missing_folder_and_sound_only_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no such file"):
         FileSource(tmp_path / "missing.mp4")

@@ -141,6 +141,8 @@ class FileSource(Source):
             raise MediaError(f"{self.path}: has no video stream; give a video file")
         stream = streams[0]
         context = stream.codec_context
+        if context is None:
+            raise MediaError(f"{self.path}: its pictures are of an unknown kind; convert it to H.264")
         if context.width * context.height > _MAX_PIXELS:
             raise MediaError(
                 f"{self.path}: the video says that its pictures are {context.width} x {context.height}; at most "

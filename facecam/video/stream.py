@@ -67,6 +67,9 @@ class StreamCapture:
             self._container.close()
             raise SourceError(f"{self._name}: shows no video; check the address")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise SourceError(f"{self._name}: its pictures are of an unknown kind; let the camera send H.264")
         self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
         self._packets: Iterator[Any] = self._container.demux(self._stream)
 
