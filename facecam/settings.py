@@ -26,7 +26,7 @@ class Settings:
     device: str = _setting(
         "auto", "Where models run; auto takes CUDA only if it truly works.", choices=("auto", "cuda", "cpu")
     )
-    #: Stills (photos, enrolment, eval) are always measured in fp32: there is one of each, and thresholds were chosen so.
+    #: Stills (photos, enrolment, eval) are always measured in fp32: there is one of each; thresholds were chosen so.
     precision: str = _setting(
         "auto",
         "Numbers that models compute with in videos; auto takes int8 where the CPU gains by it.",
