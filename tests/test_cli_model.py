@@ -15,6 +15,10 @@ from facecam.zoo.card import METADATA_KEY, ModelCard, Threshold
 from tests.support import ASTRONAUT, HOPPER, lines, portrait
 
 
+#: What `python -m export` made here and the project ships.
+SHIPPED = Path(__file__).resolve().parent.parent / "models" / "dlib-pairs.onnx"
+
+
 def classifier(engine: Engine, path: Path) -> Path:
     """The embedded network with a head that knows two portraits by their vectors: made here, nothing trained."""
     import onnx
@@ -56,12 +60,17 @@ def classifier(engine: Engine, path: Path) -> Path:
 
 
 @pytest.fixture
-def friends(engine: Engine, tmp_path: Path, own_home: Path, models_home: Path) -> str:
-    models = own_home / "models"  # a folder of its own: adding must not reach the shared one
-    models.unlink()
+def own_models(own_home: Path, models_home: Path) -> None:
+    """A folder of its own: adding must not reach the shared one."""
     import shutil
 
+    models = own_home / "models"
+    models.unlink()
     shutil.copytree(models_home / "models", models)
+
+
+@pytest.fixture
+def friends(engine: Engine, tmp_path: Path, own_models: None) -> str:
     assert invoke(["models", "add", str(classifier(engine, tmp_path / "friends.onnx"))]) == 0
     return "friends"
 
@@ -91,3 +100,13 @@ def test_a_model_that_is_none_of_these(friends: str, tmp_path: Path, capsys: pyt
     assert invoke(["label", str(HOPPER), "--model", "nonsense", "-o", str(tmp_path)]) == 13
     assert invoke(["label", str(HOPPER), "--model", "dlib-detector", "-o", str(tmp_path)]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_embedder_made_here_takes_the_place_of_the_packs(own_models: None, tmp_path: Path) -> None:
+    assert invoke(["models", "add", str(SHIPPED)]) == 0
+    assert invoke(["models", "use", "--embedder", "dlib-pairs"]) == 0
+    assert invoke(["enroll", "--name", "Grace", str(HOPPER)]) == 0
+    assert invoke(["label", str(HOPPER), str(ASTRONAUT), "--no-video", "-o", str(tmp_path / "out")]) == 0
+    header, *photos, _ = lines(tmp_path / "out" / "photos.sightings.jsonl")
+    assert header["models"]["embedder"]["name"] == "dlib-pairs"
+    assert [p["faces"][0]["name"] for p in photos] == ["Grace", None]
