@@ -188,11 +188,17 @@ def _embed_some(engine: Engine, paths: Sequence[Path]) -> tuple[list[int], Vecto
 
 
 def facts(engine: Engine, kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    """What every result begins with: its kind, the models with their hashes, the data with its counts."""
+    """What every result begins with: its kind, the models with their hashes, the data with its counts.
+
+    Only a clip is looked at with the models that videos get; stills take those of full precision.
+    """
+    models = engine.models
+    if kind != "clip":
+        models = {role: {k: v for k, v in model.items() if k != "precision"} for role, model in models.items()}
     return {
         "schema": f"facecam.eval/{kind}/1",
         "pack": engine.pack,
-        "models": engine.models,
+        "models": models,
         "device": engine.device.name,
         "data": data,
     }
