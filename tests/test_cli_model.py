@@ -14,7 +14,6 @@ from facecam.vision.landmarks import locate_steadily
 from facecam.zoo.card import METADATA_KEY, ModelCard, Threshold
 from tests.support import ASTRONAUT, HOPPER, lines, portrait
 
-
 #: What `python -m export` made here and the project ships.
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "dlib-pairs.onnx"
 
