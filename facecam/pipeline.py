@@ -28,6 +28,7 @@ from facecam.settings import Settings, min_face_pixels
 from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
 from facecam.vision.align import align
 from facecam.vision.detect import WINDOW, Detector
+from facecam.vision.embed import Embeds as Embeds
 from facecam.vision.portrait import portrait
 from facecam.vision.track import Track, Tracker
 
@@ -64,21 +65,6 @@ JUMP_IOU: Final = 0.35
 #: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
 ENOUGH_QUALITY: Final = 0.9
 ENOUGH_VECTORS: Final = 3
-
-
-class Embeds(Protocol):
-    """Turns crops into unit vectors: `vision.embed.Embedder`, or `vision.classify.Classifier`."""
-
-    @property
-    def space(self) -> str: ...
-
-    @property
-    def template(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
-
-    def embed(self, crops: Sequence[Image], *, mirror: bool = False) -> NDArray[np.float32]: ...
 
 
 class Matches(Protocol):

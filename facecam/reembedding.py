@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from facecam.people import carry
 from facecam.people.gallery import Gallery
 from facecam.people.images import image_size
 from facecam.people.incoming import CROP_SIDE_MAX
 from facecam.values import Face, Image
+from facecam.vision.embed import Embeds
 from facecam.vision.still import embed_stills, still_crops
 
 #: Samples whose vectors are written in one change: what a kill can cost, a second or so of work.
 BATCH: Final = 16
 #: Weight of a kept picture in an unknown person's template: that of one good look.
 _WEIGHT: Final = 1.0
-
-
-class Embeds(Protocol):
-    """What is needed of an embedder (`vision.embed.Embedder`)."""
-
-    @property
-    def space(self) -> str: ...
-    @property
-    def template(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
-    def embed(self, crops: Sequence[Image], *, mirror: bool = False) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)

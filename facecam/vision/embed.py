@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,21 @@ from facecam.zoo.session import Model
 
 #: Crops in one call of the model: above this a batch brings nothing on a CPU and costs memory.
 MAX_BATCH: Final = 32
+
+
+class Embeds(Protocol):
+    """Turns crops into unit vectors: `Embedder`, or `vision.classify.Classifier`."""
+
+    @property
+    def space(self) -> str: ...
+
+    @property
+    def template(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def embed(self, crops: Sequence[Image], *, mirror: bool = False) -> NDArray[np.float32]: ...
 
 
 class Embedder:
