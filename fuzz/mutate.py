@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any, Final
@@ -87,7 +88,7 @@ def mutated_json(data: bytes, chance: random.Random) -> bytes:
         holder, key = chance.choice(places)
         kind = chance.randrange(5)
         if kind == 0:
-            holder[key] = chance.choice(_VALUES)
+            holder[key] = copy.deepcopy(chance.choice(_VALUES))  # a later injury may land inside it
         elif kind == 1:
             holder[key] = chance.choice(_TEXTS)
         elif kind == 2:

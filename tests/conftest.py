@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from facecam.video.cv import import_cv2
 
 import_cv2()
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples at every run, so that a red run means a change; `make fuzz` (FACECAM_FUZZ) looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+if "FACECAM_FUZZ" not in os.environ:
+    settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

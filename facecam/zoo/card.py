@@ -19,6 +19,8 @@ from facecam.values import LANDMARK_SCHEMES
 #: Key of the card in ``ModelProto.metadata_props``.
 METADATA_KEY: Final = "facecam.card"
 SCHEMA: Final = "facecam.card/1"
+#: How deep the free facts of a card may be nested: real ones reach 3, and Python's own recursion ends near 300.
+MAX_DEPTH: Final = 32
 KINDS: Final = ("detector", "landmarks", "embedder", "classifier")
 
 #: Canonical crops that a model can ask for, by name: side of the square crop in pixels.
@@ -44,6 +46,8 @@ class Threshold:
     calibration: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.calibration, str):
+            raise TypeError("calibration is a text")
         if self.kind not in ("cosine", "probability"):
             raise ValueError(f"a threshold is a cosine or a probability, not {self.kind!r}")
         if not -1.0 <= self.value <= 1.0:
@@ -193,6 +197,16 @@ def _check_types(data: Mapping[str, Any]) -> None:
         raise TypeError("dim is a whole number")
     if not isinstance(data.get("training", {}), dict):
         raise TypeError("training is a table")
+    level = [data.get("training", {})]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    if level:
+        raise TypeError(f"training is nested more than {MAX_DEPTH} deep")
 
 
 def vector_space(
