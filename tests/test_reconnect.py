@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import math
 import socket
@@ -23,6 +24,7 @@ from facecam.values import Frame
 from facecam.video import camera
 from facecam.video.camera import CameraSource
 from facecam.video.reconnect import Reconnect, pause
+from facecam.video.stream import StreamCapture
 from tests.fakes import FakeCapture, closed_port, mjpeg_server, number_of, numbered
 from tests.faults import FAULTS, FaultyCamera, faulty_camera
 
@@ -221,6 +223,32 @@ def test_no_thread_stays_at_a_connection_that_was_given_up(fault: str) -> None:
         while _grabbers() and time.monotonic() < end:
             time.sleep(0.02)
         assert _grabbers() == 0, "while the server still sends"
+
+
+@pytest.mark.parametrize("fault", ["close", "denied", "stall"])
+def test_a_connection_that_failed_is_freed_at_once(fault: str) -> None:
+    """Not when Python next looks for cycles: an error's traceback held it, and its pictures with it."""
+    gc.collect()
+    gc.disable()
+    try:
+        with faulty_camera(numbered(1, 320, 240), 0.02) as server, CameraSource(server.url, reconnect=QUICK) as source:
+            for number in range(3):
+                frames(source, 2)
+                if number < 2:
+                    threading.Timer(0.3, _break, (server, fault)).start()
+                    while source.read() and source.status.outages == number:
+                        pass
+            assert source.status.outages == 2
+            end = time.monotonic() + 3
+            while _connections() > 1 and time.monotonic() < end:
+                time.sleep(0.02)
+            assert _connections() == 1, "the one there is"
+    finally:
+        gc.enable()
+
+
+def _connections() -> int:
+    return sum(isinstance(thing, StreamCapture) for thing in gc.get_objects())
 
 
 def _grabbers() -> int:
