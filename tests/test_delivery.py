@@ -280,7 +280,7 @@ def test_of_a_service_only_the_host_is_shown(secret: str) -> None:
 class Broker:
     """A mosquitto on the loopback; with a password for user ada."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
         if program is None:
             pytest.skip("mosquitto is not installed (Debian package mosquitto)")
@@ -296,7 +296,7 @@ class Broker:
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\nuser root\n"
             # It remembers who is subscribed over a restart: what comes before they are back is kept for them.
-            f"persistence true\npersistence_location {folder}/\n"
+            f"persistence true\npersistence_location {folder}/\n{more}"
         )
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None

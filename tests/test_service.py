@@ -23,7 +23,7 @@ from facecam.engine import Engine
 from facecam.errors import GalleryError
 from facecam.live.service import Manager
 from facecam.live.view import LiveOptions, LiveView
-from facecam.live.watch import GalleryWatch
+from facecam.live.watch import Change, GalleryWatch
 from facecam.people.gallery import Gallery
 from facecam.values import Image, SourceInfo
 from facecam.video.camera import CameraSource
@@ -177,18 +177,19 @@ def test_a_gallery_that_cannot_be_read_is_told_once_and_the_old_one_stays(tmp_pa
         return answer
 
     path = tmp_path / "gallery.db"
-    watch = GalleryWatch(path, None, lambda: Gallery.open(path, create=False), make, said.append)
+    watch = GalleryWatch(
+        path, lambda: Gallery.open(path) if path.exists() else None, make, lambda gallery: None, said.append
+    )
     try:
         assert watch.take() is None
         with Gallery.open(path):
             pass
         assert wait_until(lambda: len(answers) == 1)
-        taken: list[Any] = []
-        assert wait_until(lambda: taken.append(watch.take()) or taken[-1] == "matcher")
+        assert wait_until(lambda: watch.take() == Change("matcher"))  # type: ignore[arg-type]
         assert said == ["the gallery as it was stays in use: of another model"]
         answers.append("again")
         watch.reload()
-        assert wait_until(lambda: watch.take() == "again", 1.0), "asked for, although nothing changed"
+        assert wait_until(lambda: watch.take() == Change("again"), 1.0), "asked for, although nothing changed"  # type: ignore[arg-type]
     finally:
         watch.close()
 
@@ -197,7 +198,7 @@ def test_the_picture_does_not_wait_for_the_gallery(engine: Engine, tmp_path: Pat
     """A gallery that takes three seconds to read holds up no frame."""
     path = tmp_path / "gallery.db"
     with Gallery.open(path) as gallery:
-        watch = GalleryWatch(path, gallery, lambda: gallery, lambda g: time.sleep(3), lambda line: None)  # type: ignore
+        watch = GalleryWatch(path, lambda: gallery, lambda g: time.sleep(3), lambda g: None, lambda line: None)  # type: ignore
         watch.reload()
         shown: list[float] = []
 

@@ -28,6 +28,7 @@ class _Order:
     events_keep: int
     webhook: tuple[str, ...]
     mqtt: tuple[str, ...]
+    ca: Path | None
     reconnect: str
     stall: float
     mirror: bool
@@ -72,6 +73,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--webhook", multiple=True, metavar="URL", envvar="FACECAM_WEBHOOK", help="Post events as JSON.")
 @click.option(
     "--mqtt", multiple=True, metavar="URL", envvar="FACECAM_MQTT", help="Publish events: mqtt://HOST/TOPIC, mqtts://..."
+)
+@click.option(
+    "--ca",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="FACECAM_CA",
+    help="Certificates (PEM) to trust beside the system's, for --webhook and --mqtt.",
 )
 @click.option(
     "--reconnect",
@@ -126,13 +133,19 @@ def run(settings: Settings, **given: Any) -> int:
         window = None if hidden else stack.enter_context(Window("facecam"))
         sources = _open_sources(order, stack)
         engine = common.open_engine(settings)
-        gallery = common.open_gallery()
+        watch = GalleryWatch(
+            home() / "gallery.db",
+            common.open_gallery,
+            engine.matcher,
+            lambda gallery: engine.book(gallery, common.note),
+            common.note,
+        )
+        stack.callback(watch.close)
+        gallery = watch.gallery
         matcher = common.open_matcher(engine, gallery)
         sink = EventSink(order.events, size, order.events_keep) if order.events is not None else None
         couriers = [Courier(post, common.note) for post in posts]
         outlets = stack.enter_context(Outlets(sink, couriers, common.note))
-        watch = GalleryWatch(home() / "gallery.db", gallery, common.open_gallery, engine.matcher, common.note)
-        stack.callback(watch.close)
         asked = [False]  # by SIGHUP; acted on between two frames, not in the middle of a line
 
         def hang_up() -> None:
@@ -199,15 +212,20 @@ def _posts(order: _Order) -> list[Any]:
     """Where events are delivered to.
 
     Raises:
-        UsageFault: not such an address. DependencyMissing: no paho-mqtt.
+        UsageFault: not such an address, or not such certificates. DependencyMissing: no paho-mqtt.
     """
     posts: list[Any] = []
+    if not (order.webhook or order.mqtt):
+        return posts
+    from facecam.live.trust import trusting
+
+    tls = trusting(order.ca)
     if order.webhook:
         from facecam.live.webhook import WebPost
 
-        posts += [WebPost(url) for url in order.webhook]
+        posts += [WebPost(url, tls) for url in order.webhook]
     if order.mqtt:
         from facecam.live.mqtt import MqttPost
 
-        posts += [MqttPost(url) for url in order.mqtt]
+        posts += [MqttPost(url, tls) for url in order.mqtt]
     return posts

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import sys
 import threading
 import time
 import urllib.parse
@@ -10,6 +12,7 @@ from typing import Any, Final
 
 from facecam.errors import DependencyMissing, UsageFault
 from facecam.live.deliver import ANSWER_SECONDS, NotDelivered
+from facecam.live.trust import told, trusting
 from facecam.video.address import host_only, scheme_of
 
 #: Where events go when the address names no topic.
@@ -24,12 +27,13 @@ class MqttPost:
 
     Args:
         url: mqtt://[USER:PASSWORD@]HOST[:PORT][/TOPIC]; mqtts:// with TLS, the certificate checked.
+        tls: whose certificates are believed; default: the system's.
 
     Raises:
         UsageFault: not such an address. DependencyMissing: paho-mqtt is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         scheme = scheme_of(url)
         try:
             parts = urllib.parse.urlsplit(url)
@@ -57,9 +61,10 @@ class MqttPost:
                 urllib.parse.unquote(parts.password) if parts.password is not None else None,
             )
         if scheme == "mqtts":
-            self._client.tls_set()
+            self._client.tls_set_context(tls or trusting(None))
         self._client.reconnect_delay_set(1, 10)
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._where = host, port or _PORTS[scheme]
         self._started = self._refused = False
@@ -100,6 +105,11 @@ class MqttPost:
             self._reason = f"refuses the connection ({reason})"
         else:
             self._connected.set()
+
+    def _on_connect_fail(self, client: Any, data: Any) -> None:
+        # paho calls this while it handles the error, which it tells nobody.
+        if not self._refused and (reason := told(sys.exception())):
+            self._reason = f"cannot be reached ({reason})"
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._connected.clear()

@@ -14,9 +14,10 @@ from typing import Any, Final, Protocol
 from facecam.errors import FacecamError, OutputError
 from facecam.live.channel import Channel
 from facecam.live.picture import Grid, Look, finish, fit
+from facecam.live.watch import Change
 from facecam.live.worker import Worker
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Matches, Recogniser
+from facecam.pipeline import Recogniser
 from facecam.values import Image, Sighting, SourceInfo
 from facecam.video.base import FrameSource
 from facecam.video.photos import write_photo
@@ -75,7 +76,7 @@ class LiveView:
 
     Args:
         sources: each with a recogniser of its own; the models behind these may be the same.
-        changed: a new matcher when the gallery has changed, else None; asked from another thread.
+        changed: what is to be used when the gallery has changed, else None; asked from another thread.
         alive: called again and again while all is well, at least once a second.
 
     Raises:
@@ -89,7 +90,7 @@ class LiveView:
         *,
         screen: Screen | None = None,
         emit: Callable[[dict[str, Any]], None] = lambda event: None,
-        changed: Callable[[], Matches | None] = lambda: None,
+        changed: Callable[[], Change | None] = lambda: None,
         book: UnknownBook | None = None,
         note: Callable[[str], None] = lambda line: None,
         alive: Callable[[], None] = lambda: None,
@@ -104,7 +105,7 @@ class LiveView:
             Channel(name, source, recogniser, emit, note, self._bell)
             for name, (source, recogniser) in zip(names, sources)
         ]
-        self._worker = Worker([channel.lane for channel in self._channels], changed, book)
+        self._worker = Worker([channel.lane for channel in self._channels], changed, book, note)
         self._grids = (Grid(len(sources)), Grid(len(sources))) if len(sources) > 1 else None
         self._sink: VideoSink | None = None
         self._record_to: Path | None = None

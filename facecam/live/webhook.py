@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from facecam.errors import UsageFault
 from facecam.live.deliver import ANSWER_SECONDS, NotDelivered, Refused
+from facecam.live.trust import told, trusting
 from facecam.video.address import host_only, scheme_of
 
 #: Answers after which trying again may help, beside 500 and more; others mean that this event is not wanted.
@@ -21,11 +23,14 @@ _TRANSIENT: Final = frozenset({408, 425, 429})
 class WebPost:
     """Posts each event as JSON to an http or https address; user and password in it become Basic authorization.
 
+    Args:
+        tls: whose certificates are believed; default: the system's.
+
     Raises:
         UsageFault: not such an address.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         try:
             parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -42,7 +47,8 @@ class WebPost:
         where = place + (f":{port}" if port else "")
         self._url = urllib.parse.urlunsplit((parts.scheme, where, parts.path or "/", parts.query, ""))
         # Events name people: they go where the user said, and nowhere that a server redirects to.
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        secure = urllib.request.HTTPSHandler(context=tls or trusting(None))
+        self._opener = urllib.request.build_opener(_NoRedirect, secure)
 
     def send(self, event: dict[str, Any]) -> None:
         request = urllib.request.Request(self._url, json.dumps(event).encode(), self._headers, method="POST")
@@ -55,8 +61,8 @@ class WebPost:
                 raise NotDelivered(f"answers {error.code}") from None
             raise Refused(f"answers {error.code}") from None
         except urllib.error.URLError as error:
-            reason = error.reason.strerror if isinstance(error.reason, OSError) else error.reason
-            raise NotDelivered(f"cannot be reached ({reason or type(error.reason).__name__})") from None
+            reason = told(error.reason) if isinstance(error.reason, OSError) else error.reason
+            raise NotDelivered(f"cannot be reached ({reason})") from None
         except (OSError, http.client.HTTPException) as error:  # a broken answer
             raise NotDelivered(f"failed ({type(error).__name__})") from None
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from facecam.errors import FacecamError
 from facecam.geometry import coasted
+from facecam.live.watch import Change
 from facecam.people.quality import STRANGER_QUALITY
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import CutTest, Matches, Recogniser
+from facecam.pipeline import CutTest, Recogniser
 from facecam.values import Frame, Sighting
 
 #: How long the end waits for recognition, seconds: a frame takes milliseconds; more, and something hangs.
@@ -70,6 +72,10 @@ class Lane:
         seen = [self._numbered(sighting, frame.time, book) for sighting in self.recogniser.sightings(frame.time)]
         self.snapshot = Snapshot(frame.time, tuple((s, speeds[s.track]) for s in seen))
 
+    def renumber(self) -> None:
+        """Forget the numbers of those who are here: another book is in use."""
+        self._numbers.clear()
+
     def _numbered(self, sighting: Sighting, now: float, book: UnknownBook | None) -> Sighting:
         """An unknown face with its number from the book, once it was seen well enough."""
         evidence = self.recogniser.evidence.get(sighting.track)
@@ -93,27 +99,29 @@ class Worker(threading.Thread):
     An exception ends it and is raised again by `close`, `check` or the next `give`.
 
     Args:
-        changed: a new matcher when the gallery has changed, else None; asked before every frame.
+        changed: what is to be used when the gallery has changed, else None; asked before every frame.
         book: numbers for unknown people, shared by all lanes.
+        note: told, in a line, what goes wrong with the book and ends nothing.
     """
 
     def __init__(
         self,
         lanes: Sequence[Lane],
-        changed: Callable[[], Matches | None] = lambda: None,
+        changed: Callable[[], Change | None] = lambda: None,
         book: UnknownBook | None = None,
+        note: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__(name="facecam-recognition", daemon=True)
         self._lanes = list(lanes)
         self._changed = changed
         self._book = book
+        self._note = note
         self._wake = threading.Condition()
         self._turn = 0
         self._idle = True
         self._ending = False
         self._error: BaseException | None = None
-        for lane in lanes:
-            lane.recogniser.portraits = book is not None and book.remembers
+        self._keep_portraits()
 
     def give(self, lane: Lane, frame: Frame, *, fresh: bool = False) -> None:
         """Offer a frame of a lane; an older one that still waits is dropped.
@@ -153,9 +161,9 @@ class Worker(threading.Thread):
         try:
             while (job := self._next()) is not None:
                 lane, frame, given, cut = job
-                matcher = self._changed()
-                if matcher is not None:
-                    self._restart(matcher)
+                change = self._changed()
+                if change is not None:
+                    self._restart(change)
                 lane.recognise(frame, cut, self._book)
                 lane.latency += 0.1 * (time.monotonic() - given - lane.latency)
             if self._book is not None:
@@ -182,8 +190,23 @@ class Worker(threading.Thread):
             cut, lane.cut = lane.cut, False
             return lane, frame, given, cut
 
-    def _restart(self, matcher: Matches) -> None:
+    def _restart(self, change: Change) -> None:
         for lane in self._lanes:
-            lane.recogniser.restart(matcher)
-        if self._book is not None:
+            lane.recogniser.restart(change.matcher)
+        if self._book is None:
+            return
+        if change.book is not None:  # whoever is here now gets a number of the new book, with all that was seen
+            change.book.follow(self._book)
+            self._book = change.book
+            for lane in self._lanes:
+                lane.renumber()
+            self._keep_portraits()
+            return
+        try:
             self._book.refresh()
+        except FacecamError as error:
+            self._note(f"unknown people stay as they were known: {error}")
+
+    def _keep_portraits(self) -> None:
+        for lane in self._lanes:
+            lane.recogniser.portraits = self._book is not None and self._book.remembers

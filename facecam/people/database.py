@@ -23,6 +23,8 @@ from facecam.people.sqlite import Connection, Kind
 
 #: Seconds that erasing waits for readers; a person is waiting for it.
 ERASE_PATIENCE: Final = 5.0
+#: Entry of the table of small facts that differs after every `overwrite`.
+ORIGIN: Final = "origin"
 #: VACUUM builds its copy in memory below this size, so that no face is written outside the home.
 _VACUUM_IN_MEMORY: Final = 256 << 20
 
@@ -175,6 +177,9 @@ class Database:
 def overwrite(present: Database, source: Path) -> None:
     """Give an open file the content of another, in one change that other processes see.
 
+    Args:
+        source: a copy made for this; it is marked as another origin than any before.
+
     Raises:
         OutputError: it cannot be written.
     """
@@ -183,8 +188,11 @@ def overwrite(present: Database, source: Path) -> None:
     with (
         present._lock,
         sqlite.translated(present.path, present.kind, files_too=True),
-        contextlib.closing(sqlite.connect(source.as_uri() + "?mode=ro")) as content,
+        contextlib.closing(sqlite.connect(source.as_uri() + "?mode=rw")) as content,
     ):
+        # Both counted their changes from the same number on, and may have come to the same one by different ways.
+        content.execute("UPDATE meta SET value = abs(random() % 1000000000) WHERE key = 'changes'")
+        content.execute("INSERT OR REPLACE INTO meta VALUES (?, abs(random()))", (ORIGIN,))
         sqlite.patiently(lambda: content.backup(present._connection))
 
 

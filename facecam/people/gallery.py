@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from facecam.errors import GalleryOfAnotherModel, UsageFault
-from facecam.people.database import Database, mark_erase
+from facecam.people.database import ORIGIN, Database, mark_erase
 from facecam.people.names import clean_date, clean_name, clean_note, escaped, lookup_name, quoted
 from facecam.people.negatives import move_negatives, negatives_of, put_negatives
 from facecam.people.reading import labelled_vectors, negative_vectors, records_of, template_set
@@ -183,6 +183,10 @@ class Gallery:
         Only what a run notes of unknown people leaves it as it is.
         """
         return self.store.changes()
+
+    def origin(self) -> Any:
+        """What differs after a backup was put in the gallery's place (`people.backup.restore`)."""
+        return self.store.value(ORIGIN)
 
     def setting(self, key: str) -> Any:
         """What was kept with the gallery under ``key`` (a calibration, say); None if nothing was."""

@@ -71,10 +71,10 @@ def _highest(db: Connection) -> int:
     return int(db.execute(query).fetchone()[0])
 
 
-def reserve(gallery: Gallery) -> int:
-    """A number that nobody had before and nobody else will get."""
+def reserve(gallery: Gallery, above: int = 0) -> int:
+    """A number that nobody had before and nobody else will get, higher than ``above``."""
     with gallery.store.atomic(counted=False) as db:
-        number = _highest(db) + 1
+        number = max(_highest(db), above) + 1
         db.execute("INSERT OR REPLACE INTO meta VALUES ('strangers', ?)", (number,))
     return number
 

@@ -223,6 +223,10 @@ class UnknownBook:
             self._drop_if_empty(number)
         self._take(stored)
 
+    def follow(self, before: UnknownBook) -> None:
+        """Go on where the book of another gallery ended: no number that it gave is given to somebody else."""
+        self._last = max(self._last, before._last)
+
     # Who it is
 
     def _share(self, vector: NDArray[np.float32], weight: float) -> sightings.Total:
@@ -257,7 +261,7 @@ class UnknownBook:
                 number = self._nearest(vector, taken)
                 if number is not None:
                     return number
-                self._last = sightings.reserve(self._gallery)
+                self._last = sightings.reserve(self._gallery, self._last)
                 return self._last
             except (GalleryError, OutputError) as error:
                 self._give_up(str(error))
