@@ -82,6 +82,7 @@ def make_clip(
     times: Sequence[int] | None = None,
     base: Fraction = Fraction(1, 25),
     codec: str = "libx264",
+    pixels: str = "yuv420p",
     rotation: int | None = None,
     hflip: bool = False,
     aspect: Fraction | None = None,
@@ -92,6 +93,7 @@ def make_clip(
 
     Args:
         times: presentation times in units of ``base``; default 0, 1, 2 ...
+        pixels: the stream's format of pixels.
         rotation: of the display matrix, degrees counter-clockwise.
         aspect: of a pixel.
         sound: codec of a tone that is as long as the pictures; None for none.
@@ -103,7 +105,7 @@ def make_clip(
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=Fraction(25))
         stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         if codec == "libx264":
             stream.options = {"preset": "ultrafast", "crf": "10"}
         stream.time_base = stream.codec_context.time_base = base

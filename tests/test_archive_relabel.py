@@ -225,3 +225,89 @@ def test_relabelling_hours_takes_seconds(tmp_path: Path, engine: Engine) -> None
     assert len(found) == 2 + 2 * 60 * 1800 and any(
         face["name"] == "Ada" for line in found[1:-1] for face in line["faces"]
     )
+
+
+def test_a_relabelling_gives_only_the_names_that_label_was_asked_for(archive: Path, tmp_path: Path) -> None:
+    """--people of the labelling holds for every naming after it."""
+    assert invoke(["enroll", "--name", "Eileen Collins", str(ASTRONAUT)]) == 0
+    out, index = tmp_path / "one", tmp_path / "one.db"
+    more = ["--write", "jsonl", "--segment", "1", "--index", str(index), "--people", "Eileen Collins"]
+    assert invoke(["label", str(archive / "in"), "-o", str(out), *more]) == 0
+    first = names_in(out)
+    assert first == {"Eileen Collins", None}
+    assert invoke(["enroll", "--name", "Somebody Else", str(ASTRONAUT)]) == 0  # something changes
+    assert invoke(["people", "remove", "Somebody Else", "-y"]) == 0
+    assert invoke(["relabel", "--index", str(index), "--threshold", "0.9"]) == 0
+    assert names_in(out) == first
+    photos = {Path(p["source"]).name: p["faces"][0] for p in lines(out / "photos.sightings.jsonl")[1:-1]}
+    assert photos["known.jpg"]["name"] is None
+
+
+def _bytes_of(folder: Path) -> bytes:
+    """Everything that the index and its side files hold, and whatever lies beside."""
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("archive.db*")) if path.is_file())
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_a_person_is_taken_out_of_an_index(
+    archive: Path, capsys: pytest.CaptureFixture[str], enrolled: bool, no_decoding: None
+) -> None:
+    out, index, who = archive / "out", archive / "archive.db", "Grace Hopper"
+    secrets, kept = [who.encode()], []
+    with ArchiveIndex.open(index) as opened:
+        for entry in opened.entries():
+            named = {t for t, seen in opened.answers(entry.id).items() if seen.result.match.name == who}
+            for piece in opened.pieces(entry.id, pictures=True):
+                for part in piece.parts:
+                    assert part.total is not None
+                    values = [part.total.astype("<f8").tobytes(), *(v.astype("<f4").tobytes() for v in part.views)]
+                    if part.portrait is not None:
+                        values.append(part.portrait.image)
+                    # The films' and photos' tracks have the same numbers in their segments and in the whole.
+                    # Long values are scattered over pages: some pieces of each are looked for.
+                    needles = [v[at : at + 24] for v in values for at in range(100, len(v) - 24, 400)]
+                    (secrets if part.track in named else kept).extend(needles)
+    assert len(secrets) > 50 and len(kept) > 50
+    held = _bytes_of(archive)
+    found = sum(secret in held for secret in secrets)
+    assert secrets[0] in held and found > 0.9 * len(secrets), "or the search below proves nothing"
+    if not enrolled:
+        assert invoke(["people", "remove", who, "-y"]) == 0
+    done = ask(capsys, "people", "remove", who, "-y", "--index", index, "--json")
+    assert done["samples"] == int(enrolled) and done["problem"] is None
+    held = _bytes_of(archive)
+    assert not [secret for secret in secrets if secret in held]
+    assert sum(value in held for value in kept) > 0.9 * len(kept), "nobody else is touched"
+    # No output names or shows them, and everything can be asked as before.
+    assert not [path for path in out.rglob("*") if who in path.name or b"Grace" in _texts(path)]
+    assert names_in(out) == {None}
+    assert {f["unknown"] for line in lines(out / "film.sightings.jsonl")[1:-1] for f in line["faces"]} == {None, 1}
+    assert {len(line["faces"]) for line in lines(out / "film.sightings.jsonl")[1:-1]} >= {1, 2}, "seen, but nobody"
+    assert invoke(["find", who, "--index", str(index)]) == 10
+    assert [s["name"] for s in ask(capsys, "find", "--unknown", "--index", index, "--json")] == ["Unknown 1"]
+    assert {h["name"] for h in ask(capsys, "find", "--photo", ASTRONAUT, "--index", index, "--json")} == {None}
+    assert ask(capsys, "relabel", "--index", index, "--json")["changed"] == 0
+    assert invoke(["people", "remove", who, "-y", "--index", str(index)]) == 10, "nobody knows them any more"
+    # Enrolled again, they stay what they are in this index.
+    assert invoke(["enroll", "--name", who, str(HOPPER)]) == 0
+    assert invoke(["relabel", "--index", str(index)]) == 0
+    assert names_in(out) == {None} and invoke(["find", who, "--index", str(index)]) == 10
+
+
+def _texts(path: Path) -> bytes:
+    return path.read_bytes() if path.suffix in (".jsonl", ".csv", ".vtt", ".html", ".xmp") else b""
+
+
+def test_what_another_model_saw_of_somebody_is_told_and_not_guessed(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sqlite3
+
+    index = archive / "archive.db"
+    with sqlite3.connect(index) as db:
+        db.execute("UPDATE file SET space = 'another' WHERE kind = 'photo'")
+    db.close()
+    assert invoke(["people", "remove", "Grace Hopper", "-y", "--index", str(index)]) == 1
+    error = capsys.readouterr().err
+    assert "known.jpg: was analysed by another model and still holds the person; label it again" in error
+    assert invoke(["find", "Grace Hopper", "--index", str(index)]) == 10, "the name goes all the same"

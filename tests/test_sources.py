@@ -228,8 +228,8 @@ def test_the_luma_thumbnail_shows_the_picture(tmp_path: Path) -> None:
 
 
 def test_a_picture_without_a_plane_of_brightness_takes_it_from_the_image(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "rgb.png"), quarters(200, 100))
-    with FileSource(tmp_path / "rgb.png") as source:
+    make_clip(tmp_path / "rgb.mov", [quarters(200, 100)], codec="png", pixels="rgb24")
+    with FileSource(tmp_path / "rgb.mov") as source:
         frame = source.read()
     assert frame is not None
     assert frame.luma.shape == (33, 67)

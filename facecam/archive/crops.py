@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -133,6 +133,24 @@ def rename_crops(output_dir: Path, stem: str, appearances: Iterable[Appearance])
     except OSError as error:
         raise output_error(folder, error) from error
     return moved
+
+
+def drop_crops(output_dir: Path, stem: str, tracks: Collection[int]) -> None:
+    """Delete the pictures of tracks of an input, under whatever name they lie.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    folder = output_dir / FOLDER
+    gone = {f"{_file_part(stem, track)}{suffix}" for track in tracks for suffix in (".png", ".jpg")}
+    try:
+        for home in [home for home in folder.iterdir() if home.is_dir()] if folder.is_dir() else ():
+            for path in [path for path in home.iterdir() if path.name in gone]:
+                path.unlink()
+            if not any(home.iterdir()):
+                home.rmdir()
+    except OSError as error:
+        raise output_error(folder, error) from error
 
 
 def _make(folder: Path) -> None:

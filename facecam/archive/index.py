@@ -34,7 +34,7 @@ from facecam.archive.index_schema import INDEX
 from facecam.archive.inputs import Item
 from facecam.archive.pieces import Piece
 from facecam.errors import ArchiveError
-from facecam.people.database import Database, Erased, open_database, temporary_database
+from facecam.people.database import Database, Erased, mark_erase, open_database, temporary_database
 from facecam.people.names import escaped
 from facecam.people.sqlite import Connection
 
@@ -237,6 +237,36 @@ class ArchiveIndex:
                 "SELECT file, track FROM track JOIN file ON file.id = file WHERE unknown = ? ORDER BY position, track",
                 (unknown,),
             ).fetchall()
+
+    # Taking a person out (`archive.forget`)
+
+    def clear_parts(self, file: int, parts: Sequence[tuple[int, int]]) -> None:
+        """Delete what was seen of (segment's number, track of the segment) but for when: see `Part.erased`."""
+        with self._db.atomic() as db:
+            db.executemany(
+                "UPDATE part SET total = NULL, views = x'', scheme = NULL, landmarks = NULL, quality = NULL,"
+                " picture = NULL, weight = 0, best = 0, count = -1"
+                " WHERE segment = (SELECT id FROM segment WHERE file = ? AND number = ?) AND track = ?",
+                [(file, number, track) for number, track in parts],
+            )
+            mark_erase(db)
+
+    def drop_name(self, name: str) -> None:
+        """Forget a name in all answers."""
+        with self._db.atomic() as db:
+            db.execute("UPDATE track SET name = NULL WHERE name = ?", (name,))
+            db.execute("UPDATE track SET given = NULL WHERE given = ?", (name,))
+            db.execute(
+                "UPDATE track SET candidate = NULL, similarity = NULL, mean = NULL, highest = NULL WHERE candidate = ?",
+                (name,),
+            )
+            db.execute("UPDATE track SET second = NULL, second_similarity = NULL WHERE second = ?", (name,))
+            mark_erase(db)
+
+    def note_info(self, file: int, info: Mapping[str, Any]) -> None:
+        """Replace what is known of a file."""
+        with self._db.atomic() as db:
+            db.execute("UPDATE file SET info = ? WHERE id = ?", (as_json(info), file))
 
     def erase(self) -> Erased:
         """See `Database.erase`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from facecam.errors import SourceError
+from facecam.video.content import HEAD, kind_of_picture
 from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PHOTO: Final = "photo"
@@ -43,6 +44,17 @@ def kind_of(path: Path) -> str | None:
     return PHOTO if suffix in IMAGE_SUFFIXES else VIDEO if suffix in VIDEO_SUFFIXES else None
 
 
+def _kind_within(path: Path) -> str:
+    """PHOTO or VIDEO by what a file holds."""
+    try:
+        if not path.is_file():  # a pipe would wait for a writer
+            return VIDEO
+        with path.open("rb") as file:
+            return PHOTO if kind_of_picture(file.read(HEAD)) else VIDEO
+    except OSError:
+        return VIDEO  # opening it as one tells why
+
+
 def _own(path: Path) -> bool:
     crop = path.parent.parent.name == CROPS_FOLDER and _CROP.search(path.name) is not None
     return crop or OWN_MARK in path.name
@@ -68,8 +80,8 @@ def expand(inputs: Iterable[str]) -> tuple[list[tuple[Path, str, Path]], list[st
             if len(found) == before:
                 problems.append(f"{text}: no photo or video in this folder")
         elif path.exists():
-            # A file that was named is tried, whatever its suffix says: as a video, which tells best.
-            found.setdefault(path, (kind_of(path) or VIDEO, Path(path.name)))
+            # A file that was named is tried, whatever its suffix: as a video, which tells best, if it is no picture.
+            found.setdefault(path, (kind_of(path) or _kind_within(path), Path(path.name)))
         elif glob.has_magic(text):
             matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
             files = [m for m in matches if m.is_file() and not _own(m) and kind_of(m)]

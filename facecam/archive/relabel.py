@@ -94,7 +94,7 @@ def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[in
         for track, seen in before.items()
         if seen.result.unknown is not None
     }
-    results = names(entry, joined, tools.matcher, tools.book, known=known, only=tools.only)
+    results = names(entry, joined, tools.matcher, tools.book, known=known, only=entry.info.get("only"))
     spans = {track: (seen.start, seen.stop, seen.frames) for track, seen in before.items()}
     given = {part.track: part.given for part in joined.parts.values()}
     after = seen_of(results, spans, given)

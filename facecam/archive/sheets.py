@@ -57,6 +57,7 @@ def answer(index: ArchiveIndex, file: int, tools: Tools) -> None:
     )
     info["damaged"] = sum(piece.damaged for piece in pieces)
     info["timing"] = _timing(pieces)
+    info["only"] = None if tools.only is None else sorted(tools.only)
     info["whole"] = study.start is None and study.end is None
     index.answer(file, seen_of(results, spans, {}), info)
 

@@ -13,6 +13,7 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
+from facecam.cli.printing import count
 from facecam.cli.progress import AUTO, MODES, run_progress
 from facecam.errors import FacecamError, PersonNotFound, SourceError, UsageFault
 from facecam.settings import Settings
@@ -196,7 +197,8 @@ def _say(done: Labelled) -> None:
     rate = f", {done.frames / done.seconds:.0f} fps" if done.seconds else ""
     click.echo(f"{done.path}: {people}{unknown}; {done.frames} frames{rate}")
     if done.damaged:
-        common.note(f"{done.path}: {done.damaged} damaged packets or missing frames; labelled what could be decoded")
+        many = count(done.damaged, "packet or frame", "packets or frames")
+        common.note(f"{done.path}: damaged or cut short, at least {many} bad or missing; labelled as far as it goes")
     for warning in done.warnings:
         common.note(warning)
     faces = [path for path in done.outputs if path.parent.parent.name == CROPS_FOLDER]

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facecam.cli import people_copies, people_encryption, people_faults, people_unknown
+from facecam.cli.options import settings as setting_options
 from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json, table
-from facecam.people.names import escaped
+from facecam.people.names import escaped, lookup_name
+from facecam.settings import Settings
 
 if TYPE_CHECKING:
-    from facecam.people.gallery import Person
+    from facecam.people.gallery import Gallery, Person
+    from facecam.people.records import Removed
 
 
 def _facts(person: Person) -> dict[str, Any]:
@@ -131,24 +134,48 @@ def merge(ctx: click.Context, source: str, target: str, as_json: bool) -> None:
 @people.command(epilog="Example: facecam people remove Ada -y")
 @click.argument("name")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--index", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Take the person out of this archive index, too.",
+)  # fmt: skip
 @AS_JSON
+@setting_options("device", "pack", "model", "threads")
 @click.pass_context
-def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> int:
+def remove(
+    ctx: click.Context, name: str, yes: bool, index: Path | None, as_json: bool, settings: Settings
+) -> int:  # fmt: skip
     """Delete a person for good: name, vectors and crops.
 
     The database is rewritten so that nothing of the person stays in its files. Copies of it that facecam
     keeps are deleted, and your backups (facecam people backup) are made anew without the person. Your own
     photos, labelled files and exports stay.
+
+    With --index, which may be given for somebody who is in the gallery no more, the templates and pictures of all
+    tracks that carry the name are deleted from the archive index, and its sightings and reports are written anew.
     """
+    quiet = bool(as_json or ctx.obj)
     with open_gallery() as gallery:
-        person = gallery.person(name)
-        shown = escaped(person.name)
-        what = f"{count(person.samples, 'sample')} and {count(person.crops, 'crop')}"
+        person = None if index is not None and not _has(gallery, name) else gallery.person(name)
+        shown = escaped(name if person is None else person.name)
+        what = f"{count(person.samples, 'sample')} and {count(person.crops, 'crop')}" if person else "what was seen"
         if not yes and not agreed(f"Delete {shown} with {what} for good?", "remove"):
             click.echo(f"{shown} was kept.", err=True)
             return 1
-        removed = gallery.remove(name)
-    if as_json or ctx.obj:
+        code = 0
+        removed: Removed | None = None
+        if index is None:
+            removed = gallery.remove(name)
+        else:
+            from facecam.cli.relabel import forgotten
+
+            code, removed = forgotten(index, lookup_name(name), gallery, settings, quiet=quiet)
+    if removed is None:
+        if quiet:
+            print_json(
+                {"name": name, "samples": 0, "crops": 0, "backups": [], "renewed": [], "stale": [], "problem": None}
+            )
+        return code
+    if quiet:
         print_json(
             {
                 "name": removed.name,
@@ -164,7 +191,11 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> int:
         click.echo(
             f"{shown} was deleted: {count(removed.samples, 'sample')} and {count(removed.crops, 'crop')} are gone."
         )
-    return erased_too(removed, shown, quiet=bool(as_json or ctx.obj))
+    return max(code, erased_too(removed, shown, quiet=quiet))
+
+
+def _has(gallery: Gallery, name: str) -> bool:
+    return any(person.name == lookup_name(name) for person in gallery.people())
 
 
 @people.command(epilog="Example: facecam people export Ada Grace -o people.json")

@@ -9,13 +9,18 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
-from facecam.cli.printing import AS_JSON, count, print_json
+from facecam.cli.printing import AS_JSON, count, erased_too, print_json
 from facecam.cli.progress import bar
-from facecam.people.names import escaped
+from facecam.errors import PersonNotFound
+from facecam.people.names import escaped, quoted
 from facecam.settings import Settings
 
 if TYPE_CHECKING:
+    from facecam.archive.index import ArchiveIndex
     from facecam.archive.relabel import Relabelled
+    from facecam.engine import Engine
+    from facecam.people.gallery import Gallery
+    from facecam.people.records import Removed
 
 
 @click.command(
@@ -54,24 +59,70 @@ def relabelled(index: Path, settings: Settings, *, quiet: bool = False) -> Relab
     common.import_cv2()
     from facecam.archive.index import ArchiveIndex
     from facecam.archive.lock import alone
-    from facecam.archive.relabel import relabel as work
-    from facecam.archive.tools import Tools
-    from facecam.people import strangers
 
     with alone(index), ArchiveIndex.open(index) as opened:
         engine = common.open_engine(settings)
         gallery = common.open_gallery()
         try:
-            matcher = common.open_matcher(engine, gallery)
-            numbers = {}
-            if gallery is not None:
-                numbers = {old: who.number for who in strangers.everyone(gallery) for old in who.also}
-            tools = Tools(engine, matcher, engine.book(gallery, common.note))
-            with bar(index.name, "files") as progress:
-                done = work(opened, tools, numbers, progress)
+            done = _work(opened, engine, gallery)
         finally:
             if gallery is not None:
                 gallery.close()
+    _tell(done, quiet)
+    return done
+
+
+def _work(index: ArchiveIndex, engine: Engine, gallery: Gallery | None) -> Relabelled:
+    from facecam.archive.relabel import relabel as work
+    from facecam.archive.tools import Tools
+    from facecam.people import strangers
+
+    matcher = common.open_matcher(engine, gallery)
+    numbers = {}
+    if gallery is not None:
+        numbers = {old: who.number for who in strangers.everyone(gallery) for old in who.also}
+    tools = Tools(engine, matcher, engine.book(gallery, common.note))
+    with bar(index.path.name, "files") as progress:
+        return work(index, tools, numbers, progress)
+
+
+def forgotten(
+    index: Path, name: str, gallery: Gallery, settings: Settings, *, quiet: bool
+) -> tuple[int, Removed | None]:
+    """Take a person out of an archive index, and out of the gallery if they are in it; say what that did.
+
+    Returns:
+        the exit code; what the gallery removed.
+
+    Raises:
+        PersonNotFound: neither has the person.
+    """
+    common.import_cv2()
+    from facecam.archive import forget
+    from facecam.archive.index import ArchiveIndex
+    from facecam.archive.lock import alone
+
+    with alone(index), ArchiveIndex.open(index) as opened:
+        engine = common.open_engine(settings)
+        enrolled = any(person.name == name for person in gallery.people())
+        if enrolled:
+            _work(opened, engine, gallery)  # so that all tracks of theirs carry the name
+        tracks, others = forget.clear(opened, name, engine.embedder.space, engine.likeness)
+        if not enrolled and not tracks and not others:
+            raise PersonNotFound(f"{quoted(name)} is neither in the gallery nor in {escaped(str(index))}")
+        removed = gallery.remove(name) if enrolled else None
+        done = _work(opened, engine, gallery)
+        erased = forget.scrub(opened, name)
+    if not quiet:
+        click.echo(f"{escaped(name)}: {count(tracks, 'track')} of {escaped(str(index))} hold no vector or picture now.")
+    _tell(done, quiet)
+    code = erased_too(erased, f"{escaped(name)} in {escaped(str(index))}", quiet=quiet)
+    for other in others:
+        common.note(f"{escaped(other)}: was analysed by another model and still holds the person; label it again")
+    return max(code, 1 if others else 0), removed
+
+
+def _tell(done: Relabelled, quiet: bool) -> None:
     if not quiet:
         click.echo(
             f"{count(done.tracks, 'track')} in {count(done.changed, 'file')} of {done.files} changed; "
@@ -82,4 +133,3 @@ def relabelled(index: Path, settings: Settings, *, quiet: bool = False) -> Relab
     if done.stale:
         shown = escaped(str(done.stale[0])) + (" ..." if len(done.stale) > 1 else "")
         common.note(f"{count(len(done.stale), 'labelled copy', 'labelled copies')} still show the old names: {shown}")
-    return done

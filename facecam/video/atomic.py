@@ -1,10 +1,15 @@
-"""Outputs appear whole or not at all: a temporary file beside the target, fsync, one rename."""
+"""Outputs appear whole or not at all: a temporary file beside the target, fsync, one rename.
+
+A writer holds a lock on its temporary file, which the system takes from it when it dies. So whoever writes into the
+folder next knows what a killed writer left, and takes it away.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +17,14 @@ from typing import IO
 
 from facecam.errors import OutputError
 
+if sys.platform != "win32":
+    import fcntl
+
 #: Temporary files begin and end like this, so that a leftover of a killed process can be told.
 PREFIX = ".facecam-"
 SUFFIX = ".part"
+#: Folders that this process has swept: once is enough, since what dies later is found by the next one.
+_swept: set[Path] = set()
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -56,12 +66,13 @@ class Pending:
         self.path = Path(os.path.realpath(path))
         self._overwrite = overwrite
         self._check()
+        if self.path.parent not in _swept:
+            _swept.add(self.path.parent)
+            sweep(self.path.parent)
         try:
-            handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=self.path.parent)
+            self._lock, self.temp = _temporary(self.path.parent)
         except OSError as error:
             raise output_error(path, error) from error
-        os.close(handle)
-        self.temp = Path(name)
 
     def _check(self) -> None:
         try:
@@ -84,6 +95,7 @@ class Pending:
             with open(self.temp, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(self.temp, self.path)
+            self._let_go()
         except OSError as error:
             self.discard()
             raise output_error(self.path, error) from error
@@ -102,6 +114,58 @@ class Pending:
         """Remove the temporary file; harmless when there is none."""
         with contextlib.suppress(OSError):
             self.temp.unlink()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def _temporary(folder: Path) -> tuple[int | None, Path]:
+    """A new file that says that it is in use: (what holds it, None where the system has no such locks; its path)."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+        if sys.platform == "win32":  # a file that is open cannot be deleted there, nor renamed
+            os.close(handle)
+            return None, Path(name)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody else gets one either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # swept between its making and its lock
+
+
+def sweep(folder: Path) -> int:
+    """Delete what writers that are dead left half-written in ``folder``; returns how many files.
+
+    A file whose writer lives, on whatever file system that knows locks, is left alone; so is one that cannot be judged.
+    """
+    gone = 0
+    if sys.platform == "win32":
+        return gone
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(PREFIX) and name.endswith(SUFFIX):
+                gone += _delete_dead(folder / name)
+    return gone
+
+
+def _delete_dead(path: Path) -> bool:
+    assert sys.platform != "win32"
+    try:
+        # NONBLOCK: somebody may have put a pipe of that name there.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from facecam.video.content import HEAD, describe
+
 #: EXIF orientation (1 to 8): turn or mirror needed to show the picture upright.
 _ORIENTATION, _WIDTH, _HEIGHT = 274, 256, 257
 _BITS, _SAMPLES = 258, 277
@@ -69,7 +71,8 @@ def read_header(data: bytes) -> Header:
         if data[8:12] in (b"avif", b"avis"):
             raise HeaderError("AVIF images are not supported; convert it to JPEG first")
         raise HeaderError("that is a video, not an image")
-    raise HeaderError("not an image (JPEG, PNG, WebP, GIF, BMP and TIFF are read)")
+    what = describe(data[:HEAD])
+    raise HeaderError(f"not an image{f': it is {what}' if what else ''} (JPEG, PNG, WebP, GIF, BMP and TIFF are read)")
 
 
 def tiff_orientation(data: bytes) -> int:

@@ -25,7 +25,7 @@ from facecam.zoo.registry import DEFAULT_PACK, ModelEntry
 
 #: Stands in the names of files made from other files. Raise it when zoo.dlib, zoo.graph or a card in
 #: registry.json changes what is made: files of another number are made anew.
-CONVERTER: Final = 3
+CONVERTER: Final = 4
 
 ACTIVE_SCHEMA: Final = "facecam.active/1"
 #: Known models of which an int8 file can be made, too, for CPUs that gain by it (`zoo.int8`).
@@ -292,7 +292,6 @@ class Zoo:
                 assert entry.card is not None
                 made, card = graph.prepare(graph.parse(data, entry.file), entry.card, entry.file)
             stored = shelf.put(path, made, card, made_from=entry.sha256, origin=entry.source)
-            shelf.sweep(self.folder)
             for old in self.folder.glob(f"{path.name.rpartition('.v')[0]}.v*.onnx"):
                 if old != path:
                     shelf.remove(old)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from facecam.errors import ModelInvalid, OutputError
-from facecam.video.atomic import PREFIX, SUFFIX, atomic_bytes, output_error
+from facecam.video.atomic import atomic_bytes, output_error
 from facecam.zoo.card import ModelCard
 
 SCHEMA: Final = "facecam.model/1"
@@ -144,14 +143,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise output_error(path, error) from error
-
-
-def sweep(folder: Path) -> None:
-    """Take away what a killed process left half-written, an hour ago or more."""
-    for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink()
 
 
 def digest(path: Path) -> str:

@@ -191,7 +191,7 @@
     const cut = file.n.lastIndexOf("/") + 1;
     const title = make("span", { class: "title" }, make("bdi", {},
       make("span", { class: "folder" }, file.n.slice(0, cut)), make("span", { class: "base" }, file.n.slice(cut))));
-    if (file.x) title.append(make("span", { class: "warn" }, "damaged in parts"));
+    if (file.x) title.append(make("span", { class: "warn" }, "damaged or cut short"));
     const chips = make("span", { class: "chips" });
     file.l.slice(0, 5).forEach((lane) => chips.append(make("span", { class: "chip", who: lane.i }, bdi(people[lane.i].n))));
     if (file.l.length > 5) chips.append(`+${file.l.length - 5}`);
