@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,10 @@ class Frame:
         image: BGR uint8, H x W x 3. Converted when first asked for, since most frames of a file
             are never looked at by a model.
         luma: uint8, at most 96 pixels wide: a cheap grey thumbnail for the scene-cut test.
+        planar: gives the decoded picture as a `video.planar.Planar`, or None where there is only the image.
     """
 
-    __slots__ = ("_image", "_luma", "_make_image", "_make_luma", "height", "index", "time", "width")
+    __slots__ = ("_image", "_luma", "_make_image", "_make_luma", "height", "index", "planar", "time", "width")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Frame:
         size: tuple[int, int] | None = None,
         make_image: Callable[[], Image] | None = None,
         make_luma: Callable[[], Image] | None = None,
+        planar: Callable[[], Any] = lambda: None,
     ) -> None:
         """Give either ``image`` or both ``size`` (width, height) and ``make_image``."""
         if image is not None:
@@ -63,6 +65,7 @@ class Frame:
         self._image = image
         self._make_image = make_image
         self._make_luma = make_luma
+        self.planar = planar
         self._luma: Image | None = None
 
     @property

@@ -24,7 +24,7 @@ from facecam.archive.outputs import WRITE, Outputs, chosen
 from facecam.archive.presence import Appearance, FileSeen, called, joined, of_faces, of_rows, together
 from facecam.archive.vtt import write_vtt
 from facecam.errors import OutputError, UsageFault
-from facecam.pipeline import SEARCH_FRAMES
+from facecam.scan import SEARCH_FRAMES
 from facecam.values import Interval, Match
 from tests.support import HOPPER
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from facecam.cli import invoke
 from facecam.engine import Engine
 from facecam.values import Face, Image, SourceInfo
+from facecam.video.canvas import Picture
 from facecam.video.overlay import blur
 from facecam.video.photos import read_photo
 from facecam.video.sinks import VideoSink
@@ -40,13 +41,13 @@ def test_nobody_is_recognised_behind_the_blur(engine: Engine, data: Path) -> Non
         (face,) = engine.landmarker.locate(image, [max(faces, key=lambda f: f.size)])
         clear.append(vector(image, face))
         once = image.copy()
-        blur(once, face.box)
+        blur(Picture(once), face.box)
         blurred.append(vector(once, face))
         total = np.zeros(image.shape, np.float64)
         x, y, w, h = face.box
         for dx, dy in rng.uniform(-0.12, 0.12, (FRAMES, 2)) * (w, h):
             frame = image.copy()
-            blur(frame, (x + dx, y + dy, w, h))
+            blur(Picture(frame), (x + dx, y + dy, w, h))
             total += frame
         mean = total / FRAMES
         soft = cv2.GaussianBlur(mean, (0, 0), w / 8)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facecam.values import Face, Image, Match, Sighting
-from facecam.video import overlay, text
+from facecam.video import canvas, overlay, text
+from facecam.video.canvas import Picture
 from facecam.video.overlay import blur, draw
 from tests.fakes import sighting, smooth
 
@@ -70,7 +71,7 @@ def test_colours_stay_apart_for_the_colour_blind() -> None:
 def test_the_label_stays_in_the_frame(box: tuple[float, float, float, float], monkeypatch: pytest.MonkeyPatch) -> None:
     places: list[tuple[int, int, int]] = []
     monkeypatch.setattr(
-        overlay, "put", lambda image, words, x, y, size, ink: places.append((x, y, x + text.width_of(words, size)))
+        canvas, "put", lambda image, words, x, y, size, ink: places.append((x, y, x + text.width_of(words, size)))
     )
     draw(_grey(), [sighting(box, "Lin-Manuel Miranda")])
     assert len(places) == 1
@@ -159,7 +160,7 @@ def test_faces_without_a_name_are_blurred_and_no_others() -> None:
 def test_the_blur_keeps_next_to_nothing() -> None:
     """What is left are at most 6 x 6 cells: 108 numbers, whatever the size of the face."""
     image = _texture()
-    blur(image, (60, 60, 80, 80))
+    blur(Picture(image), (60, 60, 80, 80))
     region = image[40:160, 40:160].astype(float)
     singular = np.linalg.svd(region[:, :, 0] - region[:, :, 0].mean(), compute_uv=False)
     assert (singular[7:] < 0.05 * singular[0]).all()
@@ -171,13 +172,13 @@ def test_two_pictures_of_equal_averages_look_the_same_when_blurred() -> None:
     one[::2, ::2] += 40
     other[1::2, 1::2] += 40
     for image in (one, other):
-        blur(image, (60, 60, 80, 80))
+        blur(Picture(image), (60, 60, 80, 80))
     assert np.abs(one[45:155, 45:155].astype(int) - other[45:155, 45:155]).max() <= 1
 
 
 @pytest.mark.parametrize("box", [(0, 0, 1, 1), (5, 5, 0.01, 0.01), (-100, -100, 5000, 5000), (198, 0, 2, 300)])
 def test_any_box_can_be_blurred(box: tuple[float, float, float, float]) -> None:
-    blur(_texture(), box)
+    blur(Picture(_texture()), box)
 
 
 # --- text ---------------------------------------------------------------------------------------------

@@ -229,6 +229,44 @@ def test_sound_longer_than_the_pictures_is_kept(folder: Path) -> None:
     assert len(_stamps(folder / "out.mp4", "audio")[0]) == len(_stamps(source, "audio")[0])
 
 
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+@pytest.mark.parametrize("end", [1.2, None])
+def test_a_stretch_has_its_sound_and_in_step(folder: Path, codec: str, end: float | None) -> None:
+    """A click at 1.0 s of the source is heard at 0.4 s of a copy that begins at 0.6 s."""
+    import av
+
+    source = folder / "in.mkv"
+    images = [numbered(index) for index in range(50)]
+    make_clip(folder / "silent.mkv", images)
+    with av.open(str(folder / "silent.mkv")) as inner, av.open(str(source), "w") as outer:
+        picture = outer.add_stream_from_template(inner.streams.video[0])
+        sound: Any = outer.add_stream(codec, rate=48000, layout="mono")
+        for packet in inner.demux(video=0):
+            if packet.size:
+                packet.stream = picture
+                outer.mux(packet)
+        wave = np.zeros((1, 96256), np.int16)
+        wave[0, 48000:48480] = 20000 * np.sign(np.sin(np.arange(480)))
+        for start in range(0, 96256, 1024):
+            piece = av.AudioFrame.from_ndarray(wave[:, start : start + 1024], format="s16", layout="mono")
+            piece.sample_rate, piece.pts, piece.time_base = 48000, start, Fraction(1, 48000)
+            outer.mux(sound.encode(piece))
+        outer.mux(sound.encode(None))
+    with FileSource(source, 0.6, end) as frames:
+        target = folder / "out.mp4"
+        with VideoSink(target, frames.info, source, stretch=(0.6, end)) as sink:
+            for frame in frames:
+                sink.write(frame.image, frame.time - 0.6)
+    with av.open(str(target)) as out:
+        heard = list(out.decode(audio=0))
+    assert heard[0].time == pytest.approx(0.0, abs=0.045)
+    waves = [(f.time, np.abs(f.to_ndarray()[0])) for f in heard]
+    loud = next(at + wave.argmax() / 48000 for at, wave in waves if wave.max() > 0.2)
+    assert loud == pytest.approx(0.4, abs=0.03)
+    last = heard[-1].time + heard[-1].samples / 48000
+    assert last == pytest.approx(0.6 if end else 1.4, abs=0.06)
+
+
 @pytest.mark.data
 def test_the_real_clip_keeps_times_and_sound(data: Path, folder: Path) -> None:
     source = data / "clip" / "hamilton.mp4"

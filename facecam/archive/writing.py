@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from facecam.geometry import between
 from facecam.pipeline import CutTest
 from facecam.values import Box, Face, Frame, Image, Sighting
 from facecam.video.atomic import atomic_text, output_error
-from facecam.video.overlay import blur, draw
+from facecam.video.behind import WriteBehind
+from facecam.video.canvas import Canvas, Picture, Planes
+from facecam.video.overlay import blur, mark
 from facecam.video.photos import read_photo, write_photo
 from facecam.video.sinks import VideoSink
 from facecam.video.sources import FileSource
@@ -133,31 +135,52 @@ def _last_line(sheet: Sheet, rows: list[Any], took: float) -> str:
 
 def _write_photo(sheet: Sheet, path: Path, outputs: Outputs, image: Image | None) -> None:
     picture = read_photo(sheet.path) if image is None else image
-    _hide_and_draw(picture, Record(*next(sheet.frames())), [], sheet.results, outputs)
+    _hide_and_draw(Picture(picture), Record(*next(sheet.frames())), [], sheet.results, outputs)
     write_photo(path, picture, overwrite=outputs.overwrite)
 
 
 def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[[int], None]) -> list[str]:
-    """Read the video again, the same frames, and draw; returns what a user should read about the sound."""
-    # The copy of a stretch begins at 0; the sound would not, and is left out.
+    """Read the video again, the same frames, and draw; returns what a user should read about the sound.
+
+    One thread decodes, one encodes, and pictures stay as the decoder gives them wherever nothing is drawn.
+    """
+    # The copy of a stretch begins at 0.
     shift = 0.0 if sheet.whole else next(sheet.frames())[1]
-    sound = sheet.path if sheet.whole else None
+    stretch = None if sheet.whole else (shift, sheet.pieces[-1][2][1])
     pairs = _with_near(sheet, outputs)
     before: list[Box] = []
-    with VideoSink(path, sheet.info, audio_from=sound, overwrite=outputs.overwrite) as sink:
-        now = next(pairs, None)
-        for count, frame in enumerate(_all_frames(sheet), 1):
-            image = frame.image
-            if now is not None and now[0].index == frame.index:
-                before = _hide_and_draw(image, *now, sheet.results, outputs)
-                now = next(pairs, None)
-            else:  # behind the last frame that was sampled: whoever was hidden there is hidden still
-                _hide(image, before)
-            sink.write(image, frame.time - shift)
-            progress(count)
-        if now is not None:
-            raise RuntimeError(f"the second pass ended before frame {now[0].index} of the first")
-    return [*sink.warnings] if sheet.whole else [f"{sheet.path.name}: the copy of a stretch has no sound"]
+    with contextlib.closing(_all_frames(sheet)) as frames:
+        first = next(frames)
+        planar = first.planar()
+        with (
+            VideoSink(
+                path,
+                sheet.info,
+                audio_from=sheet.path,
+                stretch=stretch,
+                colours=None if planar is None else planar.colours,
+                overwrite=outputs.overwrite,
+            ) as sink,
+            WriteBehind(sink.write) as behind,
+        ):
+            now = next(pairs, None)
+            for count, frame in enumerate(chain([first], frames), 1):
+                planar = frame.planar()
+                canvas: Canvas
+                if planar is not None and sink.fits(planar):
+                    picture, canvas = planar, Planes(planar)
+                else:
+                    picture, canvas = frame.image, Picture(frame.image)
+                if now is not None and now[0].index == frame.index:
+                    before = _hide_and_draw(canvas, *now, sheet.results, outputs)
+                    now = next(pairs, None)
+                else:  # behind the last frame that was sampled: whoever was hidden there is hidden still
+                    _hide(canvas, before)
+                behind.put(picture, frame.time - shift)
+                progress(count)
+            if now is not None:
+                raise RuntimeError(f"the second pass ended before frame {now[0].index} of the first")
+    return [*sink.warnings]
 
 
 def _with_near(sheet: Sheet, outputs: Outputs) -> Iterator[tuple[Record, list[tuple[int, Box]]]]:
@@ -171,27 +194,27 @@ def _with_near(sheet: Sheet, outputs: Outputs) -> Iterator[tuple[Record, list[tu
     return with_neighbours(records, max(BEFORE, step), max(AFTER, step), cuts)
 
 
-def _hide(image: Image, boxes: Iterable[Box]) -> None:
+def _hide(canvas: Canvas, boxes: Iterable[Box]) -> None:
     for box in boxes:
-        blur(image, box)
+        blur(canvas, box)
 
 
 def _hide_and_draw(
-    image: Image, record: Record, near: list[tuple[int, Box]], results: Mapping[int, TrackResult], outputs: Outputs
+    canvas: Canvas, record: Record, near: list[tuple[int, Box]], results: Mapping[int, TrackResult], outputs: Outputs
 ) -> list[Box]:
     """Returns the boxes that were hidden."""
     hidden = to_hide(outputs.blur, record, near, results)
-    _hide(image, hidden)
+    _hide(canvas, hidden)
     if outputs.boxes:
         seen = (face for face in record.faces if results[face[0]].believed)
-        draw(
-            image,
+        mark(
+            canvas,
             [Sighting(t, Face(box, score), results[t].match, True, results[t].unknown) for t, box, score in seen],
         )
     return hidden
 
 
-def _all_frames(sheet: Sheet) -> Iterator[Frame]:
+def _all_frames(sheet: Sheet) -> Generator[Frame, None, None]:
     offset = 0
     for _, _, limits, decoded, steady in sheet.pieces:
         with FileSource(sheet.path, *limits, steady=steady) as source:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,16 @@ class AudioTrack:
     Args:
         path: a media file, with or without sound.
         output: an av.OutputContainer to which nothing was written yet.
+        since, until: seconds: only the packets that begin in between go along, and ``since`` becomes 0.
     """
 
-    def __init__(self, path: str | os.PathLike[str], output: Any) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], output: Any, since: float | None = None, until: float | None = None
+    ) -> None:
         import av
 
         self.warnings: list[str] = []
+        self._since, self._until = since, until
         self._name = Path(path).name
         self._output = output
         self._lanes: dict[int, _Lane] = {}
@@ -45,7 +51,7 @@ class AudioTrack:
             self._ahead = next(self._packets, None)
 
     def pump(self, until: float | None = None) -> None:
-        """Write the sound that starts before ``until`` seconds; all that is left for None."""
+        """Write the sound that starts before ``until`` seconds of the output; all that is left for None."""
         while self._ahead is not None:
             packet = self._ahead
             stamp = packet.dts if packet.dts is not None else packet.pts
@@ -84,11 +90,31 @@ class AudioTrack:
         import av
 
         try:
+            if self._since is not None:
+                self._input.seek(math.floor(self._since * av.time_base))
+            over: set[int] = set()
             for packet in self._input.demux(streams):
-                if packet.size:
+                if packet.size and self._inside(packet, over):
                     yield packet
+                elif len(over) == len(streams):
+                    return
         except av.error.FFmpegError as error:
             self._warn(f"its sound breaks off ({error.strerror})")
+
+    def _inside(self, packet: Any, over: set[int]) -> bool:
+        """Whether a packet is of the stretch; its times become the output's. ``over``: streams that are past it."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None or packet.time_base is None or (self._since is None and self._until is None):
+            return True
+        if self._until is not None and float(stamp * packet.time_base) >= self._until:
+            over.add(packet.stream.index)
+            return False
+        shift = round(Fraction(self._since or 0.0) / packet.time_base)
+        if stamp < shift:
+            return False
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        return True
 
 
 class _Lane:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ from facecam.errors import MediaError
 from facecam.values import Frame, Image, SourceInfo
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
+from facecam.video.content import HEAD, describe, kind_of_picture
+from facecam.video.planar import Planar
+from facecam.video.wholeness import cut_short
 
 if TYPE_CHECKING:
     import av
@@ -46,7 +49,8 @@ class FileSource(Source):
     Attributes:
         info: see SourceInfo; width and height are those of the upright first frame with square pixels.
         damaged: packets that could not be decoded, frames that the decoder marks as corrupt, and
-            frames that a truncated file promises but does not hold. Final once `read` gave None.
+            frames that a truncated file promises but does not hold; at least 1 for a truncated file that was
+            read to its end. Final once `read` gave None.
 
     Args:
         start, end: presentation times, seconds: only frames from ``start`` on and before ``end`` are
@@ -136,9 +140,15 @@ class FileSource(Source):
     def _video_stream(self) -> av.VideoStream:
         if self._container.format.name in _PLAYLISTS:
             raise MediaError(f"{self.path}: is a playlist, not a video; give the video files themselves")
+        if self._container.format.name.endswith("_pipe"):  # of FFmpeg's names those of single pictures
+            what, suffix = kind_of_picture(_head(self.path)) or ("a single picture", "one of a photo")
+            raise MediaError(
+                f"{self.path}: not a video: it is {what}; give it the suffix {suffix} to read it as a photo"
+            )
         streams = [s for s in self._container.streams.video if not _is_cover(s)]
         if not streams:
-            raise MediaError(f"{self.path}: has no video stream; give a video file")
+            sound = "holds sound only" if self._container.streams.audio else "holds no pictures"
+            raise MediaError(f"{self.path}: {sound} (there is no video stream in it); give a video file")
         stream = streams[0]
         context = stream.codec_context
         if context is None:
@@ -209,8 +219,19 @@ class FileSource(Source):
                     return
                 self.damaged += bool(picture.is_corrupt)
                 yield self._frame(picture, time)
-        if self._truncated and self._start is None:
-            self.damaged += max(1, len(self._stream.index_entries) - self._index)
+        if self._truncated:
+            self.damaged += self._promised() or not self.damaged
+
+    def _promised(self) -> int:
+        """Frames behind the last one of which the index of an MP4 tells; other kinds have none, or lost it."""
+        if self._time is None or self._container.format.name.split(",")[0] != "mov":
+            return 0
+        if self._start is None:
+            return max(0, len(self._stream.index_entries) - self._index)
+        base = self._stream.time_base or 0
+        last, end = self._time, self._end
+        times = (float(entry.timestamp * base) for entry in self._stream.index_entries)
+        return sum(last < time and (end is None or time < end) for time in times)
 
     def _inside(self, packet: av.Packet) -> bool:
         """Whether a packet belongs to the stretch that is read; one without a time does."""
@@ -232,6 +253,7 @@ class FileSource(Source):
             size=upright.size,
             make_image=upright.image,
             make_luma=upright.luma if picture.format.name in _LUMA_FIRST else None,
+            planar=upright.planar,
         )
         self._index += 1
         return frame
@@ -288,6 +310,14 @@ class _Upright:
             self._picture, width=width, height=height, format="bgr24", threads=1
         )
         image = _pixels(converted, width, height)
+        return self._turned(image)
+
+    def planar(self) -> Planar | None:
+        """The picture upright as planes, where it can be had so."""
+        turn = self._turned if self._turn else None
+        return Planar.of(self._picture, self._stored, turn, self._convert.reformatter)
+
+    def _turned(self, image: Image) -> Image:
         if self._turn:
             import cv2
 
@@ -321,10 +351,16 @@ def _turn(picture: VideoFrame) -> _Turn:
     The matrix maps stored pixels to shown ones, x' = a x + c y, y' = b x + d y (16.16 fixed point;
     libavutil/display.h). Only its signs and its larger diagonal count: quarter turns and mirrors.
     """
-    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return None
-    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(matrix)[:20], np.int32))
+    try:
+        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV cannot list what it has no name for, as the EXIF of a camera's JPEG pictures
+        angle = np.deg2rad(picture.rotation)  # counterclockwise; a mirror is lost
+        a, b = np.rint((np.cos(angle), -np.sin(angle)))
+        c, d = -b, a
+    else:
+        if matrix is None:
+            return None
+        a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(matrix)[:20], np.int32))
     transpose = abs(b) + abs(c) > abs(a) + abs(d)
     horizontal, vertical = (c < 0, b < 0) if transpose else (a < 0, d < 0)
     flip = -1 if horizontal and vertical else 1 if horizontal else 0 if vertical else None
@@ -339,7 +375,7 @@ def _is_cover(stream: Any) -> bool:
 
 
 def _check_file(path: Path) -> bool:
-    """Refuse what is no file with content; returns whether an MP4's boxes reach beyond its end."""
+    """Refuse what is no file with content; returns whether it says that it is longer."""
     try:
         if path.exists() and not path.is_file():
             raise MediaError(f"{path}: is not a regular file; give a video file")
@@ -347,38 +383,11 @@ def _check_file(path: Path) -> bool:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise MediaError(f"{path}: the file is empty")
-            return _boxes_cut_short(file.read, file.seek, size, path)
+            return cut_short(file, size, path)
     except FileNotFoundError as error:
         raise MediaError(f"{path}: no such file") from error
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _boxes_cut_short(read: Callable[[int], bytes], seek: Callable[[int], int], size: int, path: Path) -> bool:
-    """Walk the top-level boxes of an MP4 or MOV (ISO/IEC 14496-12, 4.2); False for other files.
-
-    Raises:
-        MediaError: the file ends before its index (the moov box).
-    """
-    position = 0
-    names: list[bytes] = []
-    while position + 8 <= size and len(names) < 10_000:
-        seek(position)
-        head = read(16)
-        length, name = int.from_bytes(head[:4], "big"), head[4:8]
-        if not names and name not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
-            return False
-        names.append(name)
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length == 0:  # reaches to the end of the file, as its writer says
-            break
-        if length < 8:
-            return False
-        position += length
-    if b"moov" not in names:
-        raise MediaError(f"{path}: the video is cut short (its index, the moov box, is missing); copy it again")
-    return position > size
 
 
 def _open(path: Path) -> Any:
@@ -389,5 +398,16 @@ def _open(path: Path) -> Any:
         # crafted file from making the demuxer open addresses.
         return av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        reason = "Permission denied" if isinstance(error, PermissionError) else "not a video, or damaged"
-        raise MediaError(f"{path}: cannot be opened as a video ({reason})") from error
+        if isinstance(error, PermissionError):
+            raise MediaError(f"{path}: cannot be opened as a video (Permission denied)") from error
+        what = describe(_head(path))
+        reason = "its kind is not known, or it is damaged" if what is None else f"it is {what}"
+        raise MediaError(f"{path}: not a video: {reason}; expected MP4, MOV, MKV, WebM, AVI, MPEG or WMV") from error
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror or error})") from error

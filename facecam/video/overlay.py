@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from facecam.values import Box, Image, Sighting
-from facecam.video.text import Colour, fill, fitted, line_height, put, strip, width_of
+from facecam.video.canvas import Canvas, Picture
+from facecam.video.text import Colour, fitted, line_height, put, strip, width_of
 
 #: BGR. Okabe and Ito's palette (2008), made for the colour-blind: sky blue, orange, white. The three
 #: also differ in shape: a full box, a box without its middles, and corners only.
@@ -54,7 +55,7 @@ def draw(
     blur_unknown: bool = False,
     scale: float = 1.0,
 ) -> None:
-    """Draw sightings on ``image``, in place.
+    """Draw sightings on ``image``, in place, and what belongs to a live view.
 
     Args:
         image: BGR uint8, H x W x 3.
@@ -70,29 +71,40 @@ def draw(
     if not 0.25 <= scale <= 4:
         raise ValueError(f"scale is 0.25 to 4, not {scale}")
     style = _Style.of(image.shape[0], scale)
+    canvas = Picture(image)
     if blur_unknown:
         for sighting in sightings:
             if sighting.match.name is None:
-                blur(image, sighting.face.box)
-    top = len(hud) * line_height(style.font) if hud else 0
-    for sighting in sightings:
-        _box(image, sighting, style)
-    for sighting in sightings:
-        _label(image, sighting, style, top)
+                blur(canvas, sighting.face.box)
+    _mark(canvas, sightings, style, len(hud) * line_height(style.font) if hud else 0)
     if hud:
         _panel(image, hud, style, centred=False)
     if help_lines:
         _panel(image, help_lines, style, centred=True)
 
 
-def blur(image: Image, box: Box) -> None:
+def mark(canvas: Canvas, sightings: Sequence[Sighting]) -> None:
+    """Draw boxes and names, in place, as `draw` does."""
+    _mark(canvas, sightings, _Style.of(canvas.size[0], 1.0), 0)
+
+
+def _mark(canvas: Canvas, sightings: Sequence[Sighting], style: _Style, top: int) -> None:
+    """Boxes, then names, none of which reaches above ``top``."""
+    for sighting in sightings:
+        _box(canvas, sighting, style)
+    for sighting in sightings:
+        _label(canvas, sighting, style, top)
+
+
+def blur(canvas: Canvas, box: Box) -> None:
     """Make a face unreadable, in place: the box with a margin becomes a few averaged, smeared cells."""
     x, y, w, h = box
     margin_x, margin_y = w * _BLUR_MARGIN, h * _BLUR_MARGIN
     left, top, right, bottom = _corners((x - margin_x, y - margin_y, w + 2 * margin_x, h + 2 * margin_y))
-    region = strip(image, left, top, right - left, bottom - top)
-    rows, columns = region.shape[:2]
-    if rows and columns:
+    for region in canvas.regions((left, top, right - left, bottom - top)):
+        rows, columns = region.shape[:2]
+        if not region.size:
+            continue
         cells = cv2.resize(region, (min(_BLUR_CELLS, columns), min(_BLUR_CELLS, rows)), interpolation=cv2.INTER_AREA)
         region[:] = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR)
 
@@ -115,7 +127,7 @@ def _look(sighting: Sighting) -> tuple[Colour, str, str]:
     return _UNKNOWN, "unknown" if sighting.unknown is None else f"Unknown {sighting.unknown}", ""
 
 
-def _box(image: Image, sighting: Sighting, style: _Style) -> None:
+def _box(canvas: Canvas, sighting: Sighting, style: _Style) -> None:
     left, top, right, bottom = _corners(sighting.face.box)
     colour = _look(sighting)[0]
     # How much of each side is drawn from either corner.
@@ -126,17 +138,22 @@ def _box(image: Image, sighting: Sighting, style: _Style) -> None:
         thick = style.line + 2 * grow
         near_x, near_y = left - grow, top - grow
         far_x, far_y = right - style.line - grow, bottom - style.line - grow
-        for y in (near_y, far_y):
-            fill(image, near_x, y, across + grow, thick, ink)
-            fill(image, right - across, y, across + grow, thick, ink)
-        for x in (near_x, far_x):
-            fill(image, x, near_y, thick, down + grow, ink)
-            fill(image, x, bottom - down, thick, down + grow, ink)
+        if share == 0.5:  # both halves at once
+            across_parts, down_parts = [(near_x, right + grow - near_x)], [(near_y, bottom + grow - near_y)]
+        else:
+            across_parts = [(near_x, across + grow), (right - across, across + grow)]
+            down_parts = [(near_y, down + grow), (bottom - down, down + grow)]
+        for x, width in across_parts:
+            canvas.fill((x, near_y, width, thick), ink)
+            canvas.fill((x, far_y, width, thick), ink)
+        for y, height in down_parts:
+            canvas.fill((near_x, y, thick, height), ink)
+            canvas.fill((far_x, y, thick, height), ink)
 
 
-def _label(image: Image, sighting: Sighting, style: _Style, free_from: int) -> None:
+def _label(canvas: Canvas, sighting: Sighting, style: _Style, free_from: int) -> None:
     """The name on a strip above the box, or below or in it where there is no room; always in the frame."""
-    rows, columns = image.shape[:2]
+    rows, columns = canvas.size
     left, top, right, bottom = _corners(sighting.face.box)
     if right <= 0 or bottom <= 0 or left >= columns or top >= rows:
         return
@@ -151,8 +168,7 @@ def _label(image: Image, sighting: Sighting, style: _Style, free_from: int) -> N
     if y < free_from:
         y = bottom if bottom + height <= rows else max(top, free_from)
     y = min(max(y, 0), max(0, rows - height))
-    fill(image, x, y, width, height, colour)
-    put(image, text, x + pad, y, style.font, _INK)
+    canvas.label(text, (x, y, width, height), pad, style.font, colour, _INK)
 
 
 def _panel(image: Image, lines: Sequence[str], style: _Style, *, centred: bool) -> None:
