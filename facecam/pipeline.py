@@ -1,22 +1,19 @@
 """The way of a frame: detect, track, embed when worth it, match. The one module that sees all of the stages.
 
 A `Recogniser` takes frames one after another and answers with sightings. Detection runs on some frames
-only: near the known faces at their own scale, and level by level over the whole frame, cheap levels
-often, dear ones seldom. Everything is scheduled by frame count, so that two runs over one file agree;
-only a live source may tell it to work less.
+only: near the known faces at their own scale, and level by level over the whole frame (`facecam.scan`).
+Everything is scheduled by frame count, so that two runs over one file agree; only a live source may leave
+frames out.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,28 +21,16 @@ from facecam.geometry import iou
 from facecam.people.match import one_each
 from facecam.people.quality import Quality, measure
 from facecam.people.records import Portrait
-from facecam.settings import Settings, min_face_pixels
+from facecam.scan import CutTest as CutTest
+from facecam.scan import Level, Scan, Seen, Timing
+from facecam.settings import Settings
 from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
 from facecam.vision.align import align
-from facecam.vision.detect import WINDOW, Detector
+from facecam.vision.detect import WINDOW, Detector, merge
 from facecam.vision.embed import Embeds as Embeds
 from facecam.vision.portrait import portrait
 from facecam.vision.track import Track, Tracker
 
-#: Two thumbnails belong to different shots when they differ by this much in the mean (0 to 255) and hardly
-#: correlate. Measured on the development clip: neighbours of one shot correlate by 0.53 and more, across
-#: its cuts by 0.20 and less. Light that goes on or off changes the difference, not the correlation.
-CUT_DIFFERENCE: Final = 8.0
-CUT_CORRELATION: Final = 0.4
-CUT_DROP: Final = 0.3
-#: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
-#: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
-#: each other (`MmodDetector.detect_levels`).
-SEARCH_FRAMES: Final = ((0.04, 6), (0.16, 9), (1.2, 18), (math.inf, 36))
-#: Index of the last search of a level that was not searched yet.
-NEVER: Final = -(10**9)
-#: Where faces are followed back to when they came (`archive.analysis`), a search may come this much more seldom.
-PATIENCE: Final = 2
 #: A believed face that was missed this often in a row is searched on the whole frame, at its size.
 LOST_MISSES: Final = 2
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
@@ -62,6 +47,12 @@ RETURN_SECONDS: Final = 5.0
 RETURN_SIMILARITY: Final = 0.945
 #: A hit that overlaps less than this with where the face was expected makes the track look again who it is.
 JUMP_IOU: Final = 0.35
+#: After so many hits every second look at the tracks of a file is left out, while all of them are hit this near to
+#: where they were expected (MMOD's answers jitter by a few per cent of the face, which leaves an overlap of 0.85) and
+#: move by less than this many of their sizes a second.
+SETTLED_HITS: Final = 3
+SETTLED_SPEED: Final = 1.0
+SETTLED_IOU: Final = 0.7
 #: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
 ENOUGH_QUALITY: Final = 0.9
 ENOUGH_VECTORS: Final = 3
@@ -144,63 +135,21 @@ class Evidence:
 
 
 @dataclass(slots=True)
-class Timing:
-    """Seconds spent in each stage and how often the models ran."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    detections: int = 0
-    embeddings: int = 0
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - start)
-
-    def add(self, name: str, seconds: float) -> None:
-        """One call of a stage; whoever wants the single calls overrides it (`facecam.bench`)."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
-class CutTest:
-    """Says where one shot ends and the next begins, from the thumbnails of all frames."""
-
-    def __init__(self) -> None:
-        self._last: NDArray[np.float32] | None = None
-        self._usual = 0.9
-
-    def is_cut(self, frame: Frame) -> bool:
-        """Whether a new shot begins with this frame; ask for every frame, in order."""
-        luma = frame.luma.astype(np.float32)
-        last, self._last = self._last, luma
-        if last is None or last.shape != luma.shape:
-            return last is not None
-        if float(cv2.norm(luma, last, cv2.NORM_L1)) < CUT_DIFFERENCE * luma.size:
-            self._usual += 0.1 * (0.95 - self._usual)
-            return False
-        here, before = luma - luma.mean(), last - last.mean()
-        power = float(np.sqrt((here * here).sum() * (before * before).sum()))
-        correlation = float((here * before).sum()) / power if power > 0 else 0.0
-        cut = correlation < min(CUT_CORRELATION, self._usual - CUT_DROP)
-        if not cut:
-            self._usual += 0.1 * (correlation - self._usual)
-        return cut
-
-
-@dataclass(slots=True)
 class Step:
     """What one frame brought.
 
     Attributes:
         looked: whether detection ran on it; cut: whether a new shot begins with it.
         ended: tracks that ended here.
+        passed: whether detection was due, and left out since all tracks went on as expected.
+        moved: tracks that were not hit where they were expected.
     """
 
     looked: bool
     cut: bool
     ended: list[Track]
+    passed: bool = False
+    moved: frozenset[int] = frozenset()
 
 
 class Recogniser:
@@ -208,8 +157,10 @@ class Recogniser:
 
     Attributes:
         tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
-        timing: where the time went. portraits: whether to keep each track's best picture.
-        patient: whether whoever calls follows new faces back in time; searches are then rarer.
+        scan: looks at whole frames. timing: where the time went.
+        portraits: whether to keep each track's best picture.
+        patient: whether whoever calls follows faces back in time; then searches are rarer, and of tracks that go on as
+            expected every second look is left out.
     """
 
     def __init__(
@@ -229,94 +180,104 @@ class Recogniser:
         self.likeness = likeness or Likeness()
         self.tracker = Tracker()
         self.evidence: dict[int, Evidence] = {}
-        self.timing = Timing()
-        self.detect_every = settings.detect_every
         self.portraits = False
-        self.patient = False
-        self._cuts = CutTest()
-        self._size = (0, 0)
-        self._levels: list[tuple[float, int]] = []
-        self._searched: list[int] = []
+        self.scan = Scan(detector, settings, Timing())
+        self._levels: tuple[Level, ...] = ()
+        self._lost: set[int] = set()
         self._next_look = 0
+        self._restful = False
         self._gone: deque[tuple[float, Evidence]] = deque(maxlen=32)
         self._now = 0.0
+
+    @property
+    def timing(self) -> Timing:
+        return self.scan.timing
+
+    @timing.setter
+    def timing(self, timing: Timing) -> None:
+        self.scan.timing = timing
+
+    @property
+    def patient(self) -> bool:
+        return self.scan.patient
+
+    @patient.setter
+    def patient(self, patient: bool) -> None:
+        self.scan.patient = patient
 
     # --- one frame after another -------------------------------------------------------------------------
 
     def step(self, frame: Frame, cut: bool | None = None) -> Step:
-        """Take the next frame: detect if it is due, track, embed what is worth it, match.
+        """Take the next frame: search it if it is due, and `take` it. See `Scan.see`."""
+        return self.take(self.scan.see(frame, cut))
 
-        Args:
-            cut: whether a new shot began since the last frame taken; None tests it here, which is right
-                only when no frame of the source is left out.
-        """
+    def take(self, seen: Seen) -> Step:
+        """Take the next frame, searched already: follow and track, embed what is worth it, match."""
+        frame, cut = seen.frame, seen.cut
         self._now = frame.time
-        if cut is None:
-            with self.timing.stage("cut"):
-                cut = self._cuts.is_cut(frame)
+        self._levels = seen.levels
         ended: list[Track] = []
-        if (frame.width, frame.height) != self._size:
-            self._plan(frame.width, frame.height)
-            cut = cut or frame.index > 0
         if cut:
             ended = self.tracker.clear()
-            self._searched = [NEVER] * len(self._levels)
-        if frame.index < self._next_look and not cut:
-            return Step(False, cut, ended)
-        self._next_look = frame.index + self.detect_every
-        ended += self._look(frame)
+            self._lost.clear()
+        elif seen.found is None:
+            if frame.index < self._next_look:
+                return Step(False, cut, ended)
+            if self._restful and not self._lost:
+                self._restful = False
+                self._next_look = frame.index + self.settings.detect_every
+                return Step(False, cut, ended, passed=True)
+        self._next_look = frame.index + self.settings.detect_every
+        over, moved = self._look(frame, seen.found or [])
+        ended += over
         ended += self._embed(frame)
-        return Step(True, cut, ended)
+        self._restful = self.patient and all(self._is_settled(track, frame.index) for track in self.tracker.tracks)
+        self._restful = self._restful and not moved
+        return Step(True, cut, ended, moved=moved)
 
     @property
     def reach(self) -> int:
         """The longest time between two searches of one level, frames; 0 before the first frame."""
-        return max((gap for _, gap in self._levels), default=0)
+        return max((level.gap for level in self._levels), default=0)
 
-    def _plan(self, width: int, height: int) -> None:
-        """Choose the pyramid for a frame size and how often each level is searched."""
-        self._size = (width, height)
-        min_face = min_face_pixels(self.settings.min_face, height)
-        self._levels = []
-        for scale in self.detector.levels(width, height, min_face):
-            area = width * height * scale * scale / 1e6
-            gap = next(frames for limit, frames in SEARCH_FRAMES if area <= limit)
-            self._levels.append((scale, gap * PATIENCE if self.patient else gap))
-        self._searched = [NEVER] * len(self._levels)
-
-    def _look(self, frame: Frame) -> list[Track]:
+    def _look(self, frame: Frame, found: list[Face]) -> tuple[list[Track], frozenset[int]]:
+        """Follow the tracks; returns those that ended, and the numbers of those that moved otherwise than expected."""
         with self.timing.stage("detect"):
-            followed = self.detector.follow(frame.image, self.tracker.predict(frame.time))
-            due = self._due(frame.index)
-            found = []
-            if due:
-                found = self.detector.detect_levels(frame.image, [self._levels[i][0] for i in due])
-                for i in due:
-                    self._searched[i] = frame.index
+            if self._lost:
+                lost = self._lost | {i + 2 for i in self._lost if i + 2 < len(self._levels)}
+                scales = [self._levels[i].scale for i in sorted(lost)]
+                found = merge([*found, *self.detector.detect_levels(frame.image, scales)])
+                self._lost.clear()
+            followed: list[Face | None] = []
+            if self.tracker.tracks:  # else nobody may need the picture converted
+                followed = self.detector.follow(frame.image, self.tracker.predict(frame.time))
             self.timing.detections += 1
         with self.timing.stage("track"):
             expected = {t.id: (t.predict(frame.time), t.misses) for t in self.tracker.tracks}
             ended = self.tracker.update(frame.index, frame.time, followed, found)
+            moved = set()
             for track in self.tracker.tracks:
                 if track.misses == LOST_MISSES and track.confirmed:
-                    self._lost(track)
-                if track.id in expected and track.last == frame.index:
+                    self._lost |= self._levels_of(track)
+                if track.id in expected and track.last == frame.index and track.measured is not None:
                     box, misses = expected[track.id]
-                    if misses or track.measured is None or iou(box, track.measured.box) < JUMP_IOU:
+                    agree = iou(box, track.measured.box)
+                    if agree < SETTLED_IOU:
+                        moved.add(track.id)
+                    if misses or agree < JUMP_IOU:
                         self.evidence[track.id].next_frame = frame.index
-            return ended
+            return ended, frozenset(moved)
 
-    def _due(self, index: int) -> list[int]:
-        """Levels to search now: those whose time has come, and the one an octave below each, which guides it."""
-        due = {i for i, (_, gap) in enumerate(self._levels) if index - self._searched[i] >= gap}
-        due |= {i + 2 for i in due if i + 2 < len(self._levels)}
-        return sorted(due)
+    def _levels_of(self, track: Track) -> set[int]:
+        """The two levels at which a face of this size shows best."""
+        size = track.box[2] / WINDOW
+        return set(sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2])
 
-    def _lost(self, track: Track) -> None:
-        """Let the levels at which a face of this size shows best be searched at the next look."""
-        best = sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i][0] * track.box[2] / WINDOW)))
-        for i in best[:2]:
-            self._searched[i] = NEVER
+    def _is_settled(self, track: Track, index: int) -> bool:
+        """Whether a track needs neither be followed nor be embedded at the next look."""
+        slow = math.hypot(*track.speed) < SETTLED_SPEED * track.box[2]
+        held = track.confirmed and not track.misses and track.hits >= SETTLED_HITS
+        return held and slow and self.evidence[track.id].next_frame > index + self.settings.detect_every
 
     def _embed(self, frame: Frame) -> list[Track]:
         """Embed the faces that are worth it; returns tracks that proved to have changed the person."""

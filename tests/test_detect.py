@@ -185,9 +185,10 @@ def test_a_crop_shows_the_same_place_however_it_is_scaled(zoom: float) -> None:
     side = 160
     for dx, dy in [(0, 0), (17.5, -11.25)]:
         left, top = 300 - side / 2 / zoom + dx, 200 - side / 2 / zoom + dy
-        crop = _cut(image, left, top, zoom, side)
-        assert crop.shape == (side, side, 3)
+        crop = np.zeros((side, side, 3), np.uint8)
+        true, _, left, top = _cut(image, left, top, zoom, crop)
+        assert true == pytest.approx(zoom, rel=0.01)
         rows, cols = np.nonzero(crop[..., 0] > 127)
-        assert cols.mean() + 0.5 == pytest.approx((300.5 - left) * zoom, abs=0.6)
-        assert rows.mean() + 0.5 == pytest.approx((200.5 - top) * zoom, abs=0.6)
+        assert cols.mean() + 0.5 == pytest.approx((300.5 - left) * true, abs=0.6)
+        assert rows.mean() + 0.5 == pytest.approx((200.5 - top) * true, abs=0.6)
         assert len(rows) == pytest.approx(np.pi * (20 * zoom) ** 2, rel=0.2)

@@ -25,6 +25,7 @@ FLOORS = [
     ("facecam.installation", 2),
     ("facecam.vision.track", 2),
     ("facecam.vision", 3),
+    ("facecam.scan", 4),
     ("facecam.pipeline", 4),
     ("facecam.engine", 4),
     ("facecam.enrolment", 5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +11,7 @@ from facecam.archive.naming import Part, TrackResult, name_tracks
 from facecam.geometry import between
 from facecam.people.unknown import UnknownBook
 from facecam.pipeline import Recogniser
+from facecam.scan import Seen, scan_ahead
 from facecam.values import Box, Frame
 from facecam.vision.track import Track, affinity
 
@@ -69,10 +70,23 @@ class Analysis:
         self._untraced: dict[int, tuple[int, Box]] = {}
         recogniser.patient = True
 
-    def records(self, frames: Iterable[Frame]) -> Iterator[Record]:
-        """One record for each frame, in order."""
-        for frame in frames:
-            step = self.recogniser.step(frame)
+    def records(self, frames: Iterable[Frame], *, ahead: int = 0) -> Generator[Record, None, None]:
+        """One record for each frame, in order.
+
+        Args:
+            ahead: let a thread ask for the frames and search them, at most so many frames ahead; the records are the
+                same. Close the iterator, should it be left before its end.
+        """
+        if not ahead:
+            yield from self._records(self.recogniser.scan.see(frame) for frame in frames)
+            return
+        with scan_ahead(frames, self.recogniser.scan, ahead) as seen:
+            yield from self._records(seen)
+
+    def _records(self, frames: Iterable[Seen]) -> Iterator[Record]:
+        for seen in frames:
+            frame = seen.frame
+            step = self.recogniser.take(seen)
             for track in step.ended:
                 self._end(track)
             if step.cut:
@@ -82,10 +96,13 @@ class Analysis:
             if step.looked:
                 for track in self.recogniser.tracker.tracks:
                     if track.last == frame.index:
-                        self._hit(track)
+                        if track.id in step.moved:
+                            self._look_between(track)
+                        self._hit(track.id, frame.index, track.box, track.score)
                         if track.confirmed and track.id in self._untraced:
                             with self.recogniser.timing.stage("detect"):
                                 self._trace(track.id, *self._untraced.pop(track.id), track.score)
+            if step.looked or step.passed:
                 self._keep(frame)
             yield from self._ready()
         self._past.clear()
@@ -94,18 +111,30 @@ class Analysis:
         yield from self._ready()
         self.results = name_tracks(self.parts, self.together, self.recogniser.matcher, self._book, self._source)
 
-    def _hit(self, track: Track) -> None:
-        now = (track.last, track.box)
-        before = self._hits.get(track.id)
+    def _hit(self, id: int, index: int, box: Box, score: float) -> None:
+        before = self._hits.get(id)
         for record in self._pending:
-            if record.index == now[0]:
-                record.faces.append((track.id, track.box, track.score))
-            elif before is not None and before[0] < record.index < now[0]:
-                share = (record.index - before[0]) / (now[0] - before[0])
-                record.faces.append((track.id, between(before[1], now[1], share), track.score))
+            if record.index == index:
+                record.faces.append((id, box, score))
+            elif before is not None and before[0] < record.index < index:
+                share = (record.index - before[0]) / (index - before[0])
+                record.faces.append((id, between(before[1], box, share), score))
         if before is None:
-            self._untraced[track.id] = now
-        self._hits[track.id] = now
+            self._untraced[id] = index, box
+        self._hits[id] = index, box
+
+    def _look_between(self, track: Track) -> None:
+        """Follow a track that moved otherwise than expected through the pictures between, where no look was taken."""
+        before = self._hits.get(track.id)
+        for frame in list(self._past):
+            if before is None or not before[0] < frame.index < track.last:
+                continue
+            with self.recogniser.timing.stage("detect"):
+                share = (frame.index - before[0]) / (track.last - before[0])
+                face = self.recogniser.detector.follow(frame.image, [between(before[1], track.box, share)])[0]
+                frame.release()
+            if face is not None:
+                self._hit(track.id, frame.index, face.box, face.score)
 
     def _keep(self, frame: Frame) -> None:
         """Keep a frame that was looked at until no face can be found any more that was there already."""

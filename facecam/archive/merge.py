@@ -87,6 +87,8 @@ def _joined(merged: Merged, before: Edges, parts: list[Part], after: Edges, like
         if track in joined or old in joined.values() or track not in mine:
             continue
         one, other = merged.parts[old], mine[track]
+        if one.erased != other.erased:
+            continue  # what was erased was erased in all segments of its track
         if one.total is None or other.total is None or float(one.vector @ other.vector) >= likeness.doubt:
             joined[track] = old
     return joined

@@ -49,7 +49,8 @@ class Part:
         track: its id. believed: whether it proved to be a face.
         until: time of its last hit, seconds; since: of its first vector, None without vectors.
         total: weighted sum of its unit vectors, float64, D; None without. weight: the sum of the weights.
-        count: number of vectors. best: highest quality. decided: whether it was looked at well enough.
+        count: number of vectors; -1: all were deleted (`erased`). best: highest quality.
+        decided: whether it was looked at well enough.
         views: the latest vectors, float32, D each. portrait: its best picture, where these are kept.
         given: the name that the user gave to the unknown person that it is of.
     """
@@ -93,6 +94,11 @@ class Part:
             raise ValueError("no evidence yet")
         unit: NDArray[np.float32] = (self.total / np.linalg.norm(self.total)).astype(np.float32)
         return unit
+
+    @property
+    def erased(self) -> bool:
+        """Whether its vectors and pictures were deleted (`archive.forget`)."""
+        return self.count < 0
 
     @property
     def clear(self) -> bool:
@@ -178,6 +184,9 @@ def name_faces(
     # A still gives one chance only: a crop that shows too little is not named.
     matches = []
     for part in parts:
+        if part.erased:
+            matches.append(NOBODY)
+            continue
         match = matcher.match(part.views[0][None])[0]
         if part.given is not None and part.given in matcher.names:
             match = replace(match, name=part.given, candidate=part.given, similarity=2.0)  # the user said so

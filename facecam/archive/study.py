@@ -6,6 +6,7 @@ which machine does it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
@@ -25,6 +26,7 @@ from facecam.engine import Engine
 from facecam.errors import MediaError, UsageFault
 from facecam.people.quality import measure
 from facecam.pipeline import Matches
+from facecam.scan import frames_ahead
 from facecam.settings import min_face_pixels
 from facecam.values import Face, Frame, Image, SourceInfo
 from facecam.video.keyframes import borders
@@ -67,7 +69,7 @@ class Study:
         """What analysing with these models and settings depends on, but for the gallery."""
         settings = engine.settings
         return repr(
-            (1, sorted((role, model["sha256"]) for role, model in engine.models.items()), settings.detect_every,
+            (2, sorted((role, model["sha256"]) for role, model in engine.models.items()), settings.detect_every,
              settings.min_face, sorted(asdict(self).items()))
         )  # fmt: skip
 
@@ -179,7 +181,6 @@ def _study(
         nonlocal counted
         for frame in source.ahead():
             counted += 1
-            progress(counted)
             yield frame
 
     def kept(frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -189,11 +190,15 @@ def _study(
 
     last: Record | None = None
     with FileSource(path, *limits, steady=steady) as source:
-        for record in analysis.records(kept(sampled(watched(source), study.every, origin))):
-            if last is None:
-                edges.first, edges.since = _faces(record), record.time
-            packer.add(record)
-            last, taken = record, taken + 1
+        depth = frames_ahead(source.info.width, source.info.height)
+        frames = kept(sampled(watched(source), study.every, origin))
+        with contextlib.closing(analysis.records(frames, ahead=depth)) as records:
+            for record in records:
+                if last is None:
+                    edges.first, edges.since = _faces(record), record.time
+                packer.add(record)
+                last, taken = record, taken + 1
+                progress(counted)
         damaged = source.damaged
     if last is None:
         raise MediaError(f"{path}: no frame of the stretch that was asked for can be decoded")

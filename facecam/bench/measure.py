@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,10 @@ from facecam.engine import Engine
 from facecam.errors import SourceError
 from facecam.live.view import LiveOptions, LiveView
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Matches, Step
+from facecam.pipeline import Matches, Recogniser, Step
+from facecam.scan import Seen, frames_ahead
 from facecam.values import NOBODY, Face, Frame, Image, Sighting
+from facecam.video.ahead import ReadAhead
 from facecam.video.base import FrameSource, Source
 from facecam.video.container import FileSource
 from facecam.video.overlay import draw
@@ -54,11 +57,13 @@ def measure_file(
         analysis = Analysis(recogniser)
         records: list[Record] = []
         start, cpu = time.perf_counter(), time.process_time()
-        frames = _watched(source, report, None if seconds is None else start + seconds, progress, info.frames)
-        for record in analysis.records(frames):
-            report.faces += len(record.faces)
-            if len(records) < DRAWN:
-                records.append(record)
+        with _watched(source, recogniser, report, None if seconds is None else start + seconds) as frames:
+            for record in analysis.records(frames, ahead=frames_ahead(info.width, info.height)):
+                report.frames += 1
+                report.faces += len(record.faces)
+                progress(report.frames, info.frames)
+                if len(records) < DRAWN:
+                    records.append(record)
         report.seconds, report.cpu = time.perf_counter() - start, time.process_time() - cpu
     report.peak_rss = peak_rss()
     report.decode_fps = max(decode(path, report.frames) for _ in range(2))
@@ -70,20 +75,29 @@ def measure_file(
     return report
 
 
+@contextmanager
 def _watched(
-    source: FileSource, report: Report, end: float | None, progress: Progress, total: int | None
-) -> Iterator[Frame]:
-    """The frames of a source; whoever asks for the next one has done with the one before."""
-    while end is None or time.perf_counter() < end:
+    source: FileSource, recogniser: Recogniser, report: Report, end: float | None
+) -> Iterator[Iterator[Frame]]:
+    """The frames of a source, read ahead as `FileSource.ahead` does; notes when each was read, and when it was done."""
+    came: dict[int, float] = {}
+    take = recogniser.take
+
+    def read() -> Frame | None:
         with report.samples.stage("read"):
-            frame = source.read()
-        if frame is None:
-            return
-        given = time.perf_counter()
-        yield frame
-        report.latencies.append(time.perf_counter() - given)
-        report.frames += 1
-        progress(report.frames, total)
+            frame = source.read() if end is None or time.perf_counter() < end else None
+        if frame is not None:
+            came[frame.index] = time.perf_counter()
+        return frame
+
+    def clocked(seen: Seen) -> Step:
+        step = take(seen)
+        report.latencies.append(time.perf_counter() - came.pop(seen.frame.index))
+        return step
+
+    recogniser.take = clocked  # type: ignore[method-assign]  # the analysis calls it on this very object
+    with closing(ReadAhead(read)) as frames:
+        yield frames
 
 
 def decode(path: Path, frames: int | None = None) -> float:

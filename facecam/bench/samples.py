@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from facecam.engine import Engine
-from facecam.pipeline import Timing
+from facecam.scan import Timing
 from facecam.values import SourceInfo
 
 #: The order in which stages are shown; a stage that never ran has no row.
-STAGES: Final = ("read", "cut", "detect", "track", "align", "embed", "match", "draw", "encode")
+STAGES: Final = ("read", "cut", "search", "detect", "track", "align", "embed", "match", "draw", "encode")
 
 
 @dataclass(slots=True)

@@ -6,38 +6,46 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
-from facecam.values import Frame
+T = TypeVar("T")
 
 #: Frames that wait, decoded: enough for a look at one to take as long as decoding these.
 DEPTH: Final = 6
 
 
-class ReadAhead(Iterator[Frame]):
-    """The frames that ``read`` gives until None, read by a thread that is at most some frames ahead.
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """Nothing comes any more, or an error."""
+
+    error: BaseException | None
+
+
+class ReadAhead(Iterator[T], Generic[T]):
+    """What ``read`` gives until None (frames of a file), read by a thread that is at most some frames ahead.
 
     What ``read`` raises is raised here, after the frames before it. `close` ends the thread, waiting for the frame that
     it is reading; so do the end and an error.
     """
 
-    def __init__(self, read: Callable[[], Frame | None], depth: int = DEPTH) -> None:
+    def __init__(self, read: Callable[[], T | None], depth: int = DEPTH, *, name: str = "decoding") -> None:
         self._read = read
-        self._waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(depth)
+        self._waiting: queue.Queue[T | _Last] = queue.Queue(depth)
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="decoding", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def __next__(self) -> Frame:
+    def __next__(self) -> T:
         if self._ending.is_set():
             raise StopIteration
         item = self._waiting.get()
-        if isinstance(item, Frame):
+        if not isinstance(item, _Last):
             return item
         self.close()
-        if item is None:
+        if item.error is None:
             raise StopIteration
-        raise item
+        raise item.error
 
     def close(self) -> None:
         """End the thread; frames that wait are dropped. Fine to call twice, and from any thread but its own."""
@@ -47,18 +55,18 @@ class ReadAhead(Iterator[Frame]):
                 self._waiting.get_nowait()
         self._thread.join()
         with contextlib.suppress(queue.Full):  # a reader in another thread must not wait for ever
-            self._waiting.put_nowait(None)
+            self._waiting.put_nowait(_Last(None))
 
     def _work(self) -> None:
         last: BaseException | None = None
         try:
-            while not self._ending.is_set() and (frame := self._read()) is not None:
-                self._put(frame)
+            while not self._ending.is_set() and (item := self._read()) is not None:
+                self._put(item)
         except BaseException as error:  # raised again by the reader
             last = error
-        self._put(last)
+        self._put(_Last(last))
 
-    def _put(self, item: Frame | BaseException | None) -> None:
+    def _put(self, item: T | _Last) -> None:
         """Put, unless nobody takes any more."""
         while not self._ending.is_set():
             with contextlib.suppress(queue.Full):

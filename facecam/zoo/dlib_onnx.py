@@ -219,9 +219,11 @@ def landmarks(data: bytes) -> bytes:
     current = g.add(
         "Expand", g.const(forest.initial.reshape(1, 10)), g.add("Concat", count, g.const([1], int64), axis=0)
     )
-    offset = g.const((tree * splits)[None], int64)
-    zero = g.add("ConstantOfShape", g.add("Concat", count, g.const([trees], int64), axis=0),
-                 value=g.onnx.helper.make_tensor("z", g.onnx.TensorProto.INT64, [1], [0]))  # fmt: skip
+    offset = g.const((tree * splits)[None], np.int32)
+    root = g.add(
+        "Expand", g.const(np.zeros((1, trees)), np.int32), g.add("Concat", count, g.const([trees], int64), axis=0)
+    )
+    row_of, rows_of = g.const([-1], int64), g.const([-1, trees], int64)
     for level in range(levels):
         exact = g.add("Cast", current, to=11)
         rotation = g.add("MatMul", exact, turn)
@@ -243,18 +245,22 @@ def landmarks(data: bytes) -> bytes:
         grey = g.add("Div", g.add("ReduceSum", rgb, g.const([2], int64), keepdims=0), g.const(3, np.int32))
         seen = g.add("Where", g.add("And", *inside), grey, g.const(0, np.int32))
         feature = g.add("Cast", seen, to=1)
-        node = zero
+        node = root
         for _ in range(int(np.log2(splits + 1))):  # only the splits on each tree's way are looked at
-            split = g.add("Add", node, offset)
-            first, second = (
-                g.add("GatherElements", feature, g.add("Gather", g.const(idx[level].ravel(), int64), split), axis=1)
-                for idx in (forest.idx1, forest.idx2)
-            )
-            limit = g.add("Gather", g.const(forest.threshold[level].ravel()), split)
+            # ONNX Runtime's GatherElements takes single numbers, Gather copies them as blocks: five times slower.
+            split = g.add("Reshape", g.add("Add", node, offset), row_of)
+            first, second, limit = (
+                g.add("Reshape", g.add("GatherElements", table, split, axis=0), rows_of)
+                for table in (
+                    g.const(forest.idx1[level].ravel(), np.int32), g.const(forest.idx2[level].ravel(), np.int32),
+                    g.const(forest.threshold[level].ravel()),
+                )
+            )  # fmt: skip
+            first, second = (g.add("GatherElements", feature, pixel, axis=1) for pixel in (first, second))
             bright = g.add("Greater", g.add("Sub", first, second), limit)
-            step = g.add("Sub", g.const(2, int64), g.add("Cast", bright, to=7))  # 1: left child, 2: right child
+            step = g.add("Sub", g.const(2, np.int32), g.add("Cast", bright, to=6))  # 1: left child, 2: right child
             node = g.add("Add", g.add("Add", node, node), step)
-        row = g.add("Add", node, g.const((tree * (splits + 1) - splits)[None], int64))
+        row = g.add("Add", node, g.const((tree * (splits + 1) - splits)[None], np.int32))
         leaf = g.add("Gather", g.const(forest.leaves[level].reshape(-1, 10)), row, axis=0)
         # Summed one after the other in float32, as dlib does: another order moves the next level's pixels.
         parts = g.add("Concat", g.add("Unsqueeze", current, g.const([1], int64)), leaf, axis=1)
