@@ -52,7 +52,7 @@ def main() -> None:
         side = 150 if arch == "dlib_resnet" else size
         began = time.perf_counter()
         run, file = out / arch, out / f"{arch}.onnx"
-        words = ["--arch", arch, "--weights", "none", "--size", side, "--epochs", 1, "--batch", 16, "--threads", 2]
+        words = ["--arch", arch, "--weights", "none", "--size", side, "--epochs", 1, "--batch", 16, "--threads", 1]
         step(train.cli, ["fit", data, "--out", run, *words])
         fitted = time.perf_counter() - began
         parity = step(export.cli, ["model", run, "-o", file]).splitlines()[0].split("8: ")[1]

@@ -26,6 +26,10 @@ from facecam.zoo.session import Device, Model, choose_device, load, open_later
 
 #: Two answers of a classifier about one face have at least this in common.
 CLASSIFIER_LIKENESS = Likeness(0.3, 0.95)
+#: How far below and above its threshold dlib's embedder doubts and takes back a face (pipeline.Likeness), and the
+#: spread of its impostor curve. Another embedder's distances are as many of its own spreads: models/dlib-pairs.onnx
+#: then doubts as few true faces of lfw_dev (none of 2,112, nobody trained on) and takes back as few false (0.02 %).
+DOUBT_BELOW, RETURN_ABOVE, DLIB_SPREAD = 0.08, 0.007, 0.0463
 
 
 class _Given:
@@ -71,7 +75,8 @@ class Engine:
         """What vectors of one face have in common."""
         if isinstance(self.embedder, Classifier):
             return CLASSIFIER_LIKENESS
-        return Likeness(self.threshold - 0.08, min(0.99, self.threshold + 0.007))
+        scale = self.curve.spread / DLIB_SPREAD if self.curve is not None and self.curve.spread else 1.0
+        return Likeness(self.threshold - DOUBT_BELOW * scale, min(0.99, self.threshold + RETURN_ABOVE * scale))
 
     def recogniser(self, matcher: Matches) -> Recogniser:
         """The pipeline for one source."""

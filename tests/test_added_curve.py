@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 
 from export import impostors
-from facecam.engine import open_engine
+from facecam.engine import Engine, open_engine
 from facecam.errors import ModelInvalid
 from facecam.people.calibrate import ImpostorCurve
+from facecam.pipeline import DOUBT, RETURN_SIMILARITY
 from facecam.settings import Settings
 from facecam.zoo import intake
 from facecam.zoo.packs import Zoo
@@ -55,7 +58,17 @@ def test_it_reaches_the_engine(engine: object, own_home: Path, models_home: Path
     assert 0.5 < few < many, "the same risk asks for more among more people"
 
 
-@pytest.mark.parametrize("table", ["a text", [1, 2], {"rates": [0.1]}, {"rates": [0.1], "similarity": {"x": [1]}}])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "a text",
+        [1, 2],
+        {"rates": [0.1]},
+        {"rates": [0.1], "similarity": {"x": [1]}, "data": ""},
+        {"rates": [0.1], "similarity": {"1": [0.5]}, "data": ""},
+        {"rates": [0.1, 0.01, 0.001], "similarity": {"1": [0.5, math.nan, 0.6]}, "data": ""},
+    ],
+)
 def test_a_damaged_curve_is_one_line(
     engine: object, own_home: Path, models_home: Path, tmp_path: Path, table: object
 ) -> None:
@@ -64,6 +77,17 @@ def test_a_damaged_curve_is_one_line(
     with pytest.raises(ModelInvalid, match="impostor curve in its card is damaged") as caught:
         open_engine(Settings(device="cpu", model=name))
     assert "\n" not in str(caught.value)
+
+
+def test_the_likeness_of_one_face_is_as_wide_as_the_embedders_curve(engine: Engine) -> None:
+    assert engine.curve is not None and engine.threshold == 0.938
+    assert (engine.likeness.doubt, engine.likeness.returns) == pytest.approx((DOUBT, RETURN_SIMILARITY), abs=0.0021)
+    wide = {n: tuple(0.5 + 4 * (s - 0.9) for s in row) for n, row in engine.curve.similarity.items()}
+    other = replace(engine, threshold=0.65, curve=replace(engine.curve, similarity=wide))
+    assert other.likeness.doubt == pytest.approx(0.65 - 4 * 0.08)
+    assert other.likeness.returns == pytest.approx(0.65 + 4 * 0.007)
+    for silent in (None, replace(engine.curve, rates=tuple(rate / 1e6 for rate in engine.curve.rates))):
+        assert replace(other, curve=silent).likeness.doubt == pytest.approx(0.65 - 0.08)
 
 
 def own_models(own_home: Path, models_home: Path) -> None:

@@ -46,8 +46,10 @@ class ImpostorCurve:
         if not self.similarity:
             raise ValueError("an impostor curve has at least one row")
         for count, row in self.similarity.items():
-            if count < 1 or len(row) != len(self.rates) or any(b <= a for a, b in pairwise(row)):
+            if count < 1 or len(row) != len(self.rates) or not all(a < b for a, b in pairwise(row)):  # nor NaN
                 raise ValueError(f"the row for {count} samples does not ascend with falling rates")
+        if len(self.rates) < 3:
+            raise ValueError(f"an impostor curve has three rates at least, for its slope; there are {len(self.rates)}")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImpostorCurve:
@@ -58,6 +60,13 @@ class ImpostorCurve:
     def to_json(self) -> dict[str, Any]:
         rows = {str(count): [round(v, 4) for v in row] for count, row in self.similarity.items()}
         return {"data": self.data, "rates": list(self.rates), "similarity": rows}
+
+    @property
+    def spread(self) -> float:
+        """From the similarity that one stranger in ten reaches to that of one in a thousand; 0 if it tells neither."""
+        row = self.similarity[min(self.similarity)]
+        tenth, thousandth = np.interp([1.0, 3.0], -np.log10(self.rates), row)
+        return float(thousandth - tenth)
 
     def rate(self, similarity: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
         """False match rates at similarities against a person with so many samples; strictly falling."""
