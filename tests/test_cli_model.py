@@ -29,7 +29,7 @@ def classifier(engine: Engine, path: Path) -> Path:
         face = locate_steadily(engine.landmarker, image, engine.detector.detect(image, 40)[:1])[0]
         rows.append(engine.embedder.embed([align(image, face, "dlib-150")])[0])
     source = Path(__import__("os").environ["FACECAM_HOME"]) / "models"
-    model = onnx.load(str(next(source.glob("dlib-embedder*.onnx"))))
+    model = onnx.load(str(next(source.glob("dlib-embedder.v*.onnx"))))
     weight, bias = np.stack(rows, 1) * 60, np.full(2, -55, np.float32)
     weight = np.concatenate([weight, np.zeros((128, 1), np.float32)], 1)
     bias = np.append(bias, 0).astype(np.float32)
