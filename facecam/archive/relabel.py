@@ -189,8 +189,8 @@ def _sample(index: ArchiveIndex, places: list[tuple[int, int]], number: int) -> 
         spaces.add(entry.space)
         if file not in joined:
             joined = {file: merged(list(index.pieces(file, data=False, pictures=True)), Likeness())}
-        part = joined[file].parts[track]
-        if part.total is None:
+        part = joined[file].parts.get(track)  # another embedder may join the tracks of segments otherwise
+        if part is None or part.total is None:
             continue
         total = part.total if total is None else total + part.total
         if part.portrait is not None and (best is None or part.portrait.quality > best.quality):
