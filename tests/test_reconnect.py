@@ -248,7 +248,7 @@ def test_a_connection_that_failed_is_freed_at_once(fault: str) -> None:
 
 
 def _connections() -> int:
-    return sum(isinstance(thing, StreamCapture) for thing in gc.get_objects())
+    return sum(type(thing) is StreamCapture for thing in gc.get_objects())
 
 
 def _grabbers() -> int:
