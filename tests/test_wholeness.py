@@ -72,17 +72,6 @@ def test_what_is_no_photo_is_told_by_what_it_is() -> None:
             decode_photo(content)
 
 
-def test_sound_is_said_to_be_sound(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "song.mp4"), "w") as output:
-        stream = output.add_stream("aac", rate=48000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 48000
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    with pytest.raises(MediaError, match="holds sound only"):
-        FileSource(tmp_path / "song.mp4")
-
-
 @given(st.binary(max_size=2 * HEAD))
 def test_any_beginning_can_be_judged(data: bytes) -> None:
     what = describe(data[:HEAD])
