@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ class Study:
         names, samples: the enrolled people and how many samples each has.
         impostors: float32, strangers x people; NaN where it is that very person.
         genuine: float32: each sample against the rest of its own person, for people with two or more.
-        photos: photos of strangers in which a face was found.
+        owner: int, as long as ``genuine``: whose it is.
+        photos: names of the photos of strangers in which a face was found: the last rows of ``impostors``.
     """
 
     engine: Engine
@@ -38,7 +39,8 @@ class Study:
     samples: tuple[int, ...]
     impostors: NDArray[np.float32]
     genuine: NDArray[np.float32]
-    photos: int
+    owner: NDArray[np.int64]
+    photos: tuple[str, ...]
 
     @classmethod
     def of(
@@ -61,16 +63,18 @@ class Study:
         own = matcher.similarities(templates.vectors)
         for row, owner in zip(own, templates.owner):
             row[present.index(owner)] = np.nan  # a person is no stranger to themselves
-        strangers = np.stack(list(_faces(engine, unknown, progress))) if unknown is not None else None
-        rows = [own] if strangers is None else [own, matcher.similarities(strangers)]
+        found = list(_faces(engine, unknown, progress)) if unknown is not None else []
+        rows = [own, matcher.similarities(np.stack([vector for _, vector in found]))] if found else [own]
+        genuine, owner = _genuine(templates.owner, templates.vectors)
         return cls(
             engine,
             engine.curve,
             tuple(templates.names[i] for i in present),
             tuple(int((templates.owner == i).sum()) for i in present),
             np.concatenate(rows),
-            _genuine(templates.owner, templates.vectors),
-            0 if strangers is None else len(strangers),
+            genuine,
+            np.searchsorted(present, owner),
+            tuple(path.name for path, _ in found),
         )
 
     def calibrate(self) -> Calibration:
@@ -83,39 +87,56 @@ class Study:
         before = self.engine.threshold_for(self.samples)
         chosen = self.engine.threshold_for(self.samples, result)
         compared = int(np.isfinite(self.impostors).sum())
-        yield f"{len(self.names)} people, {self.photos} strangers' faces, {compared} comparisons"
+        yield f"{len(self.names)} people, {len(self.photos)} strangers' faces, {compared} comparisons"
         yield "similarity  strangers that reach it  own samples that reach it"
         for similarity in (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97):
             yield f"     {similarity:.2f}  {self._reached(similarity):23.3%}  {self._kept(similarity):>25}"
         yield f"threshold {chosen:.4f} for at most {risk:g} false names a stranger (built-in curve: {before:.4f})"
-        yield f"it keeps {self._kept(chosen)} of the people's own samples"
+        kept, had = self._kept(chosen, result.offsets), self._kept(before)
+        yield f"it keeps {kept} of the people's own samples (before: {had})"
         for name, offset in sorted(result.offsets.items()):
             yield f"{name}: {offset:+.4f}, strangers resemble this person more than others"
+
+    def doubtful(self) -> Iterator[str]:
+        """Lines on strangers' photos that this gallery would name: they may show that very person.
+
+        One such photo moves the threshold far, so that nobody would be recognised any more.
+        """
+        limit = self.engine.threshold_for(self.samples)
+        for photo, row in zip(self.photos, self.impostors[len(self.impostors) - len(self.photos) :]):
+            best = int(row.argmax())
+            if row[best] >= limit:
+                yield f"{photo} looks like {self.names[best]} ({row[best]:.3f})"
 
     def _reached(self, similarity: float) -> float:
         """Share of strangers who reach a similarity to anybody."""
         best = np.nanmax(self.impostors, axis=1)
         return float((best >= similarity).mean())
 
-    def _kept(self, similarity: float) -> str:
+    def _kept(self, threshold: float, offsets: Mapping[str, float] | None = None) -> str:
+        """Share of the people's own samples that would be named."""
         if not len(self.genuine):
             return "unknown (one sample each)"
-        return f"{float((self.genuine >= similarity).mean()):.1%}"
+        limits = np.array([threshold + (offsets or {}).get(name, 0.0) for name in self.names])
+        return f"{float((self.genuine >= limits[self.owner]).mean()):.1%}"
 
 
-def _genuine(owner: NDArray[np.int32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each sample against the others of its person."""
-    scores = []
+def _genuine(owner: NDArray[np.int32], vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Each sample against the others of its person, and whose it is."""
+    scores, whose = [], []
     for i in range(len(owner)):
         others = vectors[(owner == owner[i]) & (np.arange(len(owner)) != i)]
         if len(others):
             matcher = Matcher(("x",), np.zeros(len(others), np.int32), others, threshold=1.0)
             scores.append(float(matcher.similarities(vectors[i : i + 1])[0, 0]))
-    return np.array(scores, np.float32)
+            whose.append(int(owner[i]))
+    return np.array(scores, np.float32), np.array(whose, np.int64)
 
 
-def _faces(engine: Engine, folder: Path, progress: Callable[[int, int | None], None]) -> Iterator[NDArray[np.float32]]:
-    """A vector of the largest face of each photo."""
+def _faces(
+    engine: Engine, folder: Path, progress: Callable[[int, int | None], None]
+) -> Iterator[tuple[Path, NDArray[np.float32]]]:
+    """Each photo with a face, and a vector of the largest."""
     photos = expand_photos([folder])
     found = False
     for number, path in enumerate(photos, 1):
@@ -128,6 +149,6 @@ def _faces(engine: Engine, folder: Path, progress: Callable[[int, int | None], N
         if faces:
             face = locate_steadily(engine.landmarker, image, [max(faces, key=lambda f: f.size)])[0]
             found = True
-            yield embed_stills(engine.embedder, [still_crops(image, face, engine.embedder.template)])[0]
+            yield path, embed_stills(engine.embedder, [still_crops(image, face, engine.embedder.template)])[0]
     if not found:
         raise UsageFault(f"{folder}: no photo with a face; give photos of people who are not enrolled")

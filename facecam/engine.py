@@ -22,14 +22,14 @@ from facecam.vision.embed import Embedder
 from facecam.vision.landmarks import Landmarker
 from facecam.zoo import int8, registry
 from facecam.zoo.packs import INT8, Zoo
-from facecam.zoo.session import Device, Model, choose_device, load, open_later
+from facecam.zoo.session import Device, Model, choose_device, cpu_threads, load, open_later, spread
 
 #: Two answers of a classifier about one face have at least this in common.
-CLASSIFIER_LIKENESS = Likeness(0.3, 0.95)
+CLASSIFIER_LIKENESS = Likeness(0.3, 0.95, 0.3)
 #: How far below and above its threshold dlib's embedder doubts and takes back a face (pipeline.Likeness), and the
 #: spread of its impostor curve. Another embedder's distances are as many of its own spreads: models/dlib-pairs.onnx
 #: then doubts as few true faces of lfw_dev (none of 2,112, nobody trained on) and takes back as few false (0.02 %).
-DOUBT_BELOW, RETURN_ABOVE, DLIB_SPREAD = 0.08, 0.007, 0.0463
+DOUBT_BELOW, DENIAL_BELOW, RETURN_ABOVE, DLIB_SPREAD = 0.08, 0.028, 0.007, 0.0463
 
 
 class _Given:
@@ -48,6 +48,7 @@ class Engine:
         detector, embedder: for stills, always in float32. video_detector, video_embedder: for the frames of videos and
             cameras; in 8-bit integers where that was chosen, else the same two.
         precision: "int8" or "fp32": of these.
+        quick: the models of these that are loaded at their first use.
         threshold: cosine similarity that says "the same person" of two pictures: the embedder's own default.
         curve: how often strangers reach a similarity, where that was measured.
     """
@@ -64,6 +65,11 @@ class Engine:
     video_detector: Detector
     video_embedder: Embeds
     precision: str
+    quick: tuple[Model, ...] = ()
+
+    def prepare(self) -> None:
+        """Load what videos need now, side by side, and not when their first frames wait."""
+        spread(lambda model: model.ready(), self.quick, len(self.quick))
 
     @property
     def enrols(self) -> bool:
@@ -76,7 +82,11 @@ class Engine:
         if isinstance(self.embedder, Classifier):
             return CLASSIFIER_LIKENESS
         scale = self.curve.spread / DLIB_SPREAD if self.curve is not None and self.curve.spread else 1.0
-        return Likeness(self.threshold - DOUBT_BELOW * scale, min(0.99, self.threshold + RETURN_ABOVE * scale))
+        return Likeness(
+            self.threshold - DOUBT_BELOW * scale,
+            min(0.99, self.threshold + RETURN_ABOVE * scale),
+            self.threshold - DENIAL_BELOW * scale,
+        )
 
     def recogniser(self, matcher: Matches) -> Recogniser:
         """The pipeline for one source."""
@@ -179,7 +189,9 @@ def open_engine(settings: Settings) -> Engine:
             twin = quick[file.id]
             videos[role] = open_later(twin.path, device=device, threads=settings.threads, card=twin.card)
     detector = _detector(parts["detector"])
-    landmarker: LandmarkFinder = Landmarker(parts["landmarks"]) if "landmarks" in parts else _Given()
+    landmarker: LandmarkFinder = (
+        Landmarker(parts["landmarks"], cpu_threads(settings.threads)) if "landmarks" in parts else _Given()
+    )
     recognises = parts["embedder"]
     embedder: Embeds = Classifier(recognises) if recognises.card.kind == "classifier" else Embedder(recognises)
     card = parts["embedder"].card
@@ -201,6 +213,7 @@ def open_engine(settings: Settings) -> Engine:
         _detector(videos["detector"]) if "detector" in videos else detector,
         Embedder(videos["embedder"]) if "embedder" in videos else embedder,
         "int8" if videos else "fp32",
+        tuple(videos.values()),
     )  # fmt: skip
 
 

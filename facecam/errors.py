@@ -18,6 +18,7 @@
     ├── DeviceUnavailable       exit 1   the device asked for by name cannot run a model
     ├── DisplayUnavailable      exit 1   there is no screen to open a window on
     ├── MediaError              exit 1   an image or video cannot be decoded
+    │   └── NothingDecoded      exit 1   no frame of a video, or of a stretch of it, can be
     ├── ArchiveError            exit 1   the archive index is absent, damaged, or of another run
     ├── OutputError             exit 1   an output cannot be written (exists, permission, disk full)
     └── DependencyMissing       exit 1   an optional package or a system library is absent
@@ -106,6 +107,10 @@ class DisplayUnavailable(FacecamError):
 
 class MediaError(FacecamError):
     """An image or a video cannot be decoded."""
+
+
+class NothingDecoded(MediaError):
+    """A video can be read, but no frame of it, or of the stretch that was asked for, can be decoded."""
 
 
 class ArchiveError(FacecamError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -28,31 +28,42 @@ from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
 from facecam.vision.align import align
 from facecam.vision.detect import WINDOW, Detector, merge
 from facecam.vision.embed import Embeds as Embeds
-from facecam.vision.portrait import portrait
+from facecam.vision.portrait import Cutting
 from facecam.vision.track import Track, Tracker
 
 #: A believed face that was missed this often in a row is searched on the whole frame, at its size.
 LOST_MISSES: Final = 2
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
-EMBED_UNSURE: Final = (3, 3, 6, 6, 12, 12, 24)
+EMBED_UNSURE: Final = (3, 3, 3, 6, 12, 12, 24)
 EMBED_SURE: Final = 45
+#: The same of a file, whose people are named at its end, so many times longer while nobody is named.
+UNHURRIED: Final = 1
 #: A vector that agrees less than this with the track's own mean casts doubt (other views of one face in a clip
 #: agree by 0.9 and more, two people by 0.8); this many doubts that agree with each other are another person.
 DOUBT: Final = 0.86
 DOUBTS: Final = 2
 #: A view more turned than this (quality's frontal part) casts no doubt: it resembles nobody.
 DOUBT_FRONTAL: Final = 0.55
+#: A good view that agrees less than this both with its track's mean and with whom the track is named after casts doubt,
+#: too. Measured on lfw_dev, a track of two views: of strangers who take it over 3 % pass now, 35 % passed the first
+#: test alone; of 89 people's own other photos none fails, of blurred ones 3 %.
+DENIAL: Final = 0.91
+DENIAL_QUALITY: Final = 0.5
 #: A face that comes back within this time, and this alike, goes on with the evidence of the track that it left.
 RETURN_SECONDS: Final = 5.0
 RETURN_SIMILARITY: Final = 0.945
 #: A hit that overlaps less than this with where the face was expected makes the track look again who it is.
 JUMP_IOU: Final = 0.35
-#: After so many hits every second look at the tracks of a file is left out, while all of them are hit this near to
-#: where they were expected (MMOD's answers jitter by a few per cent of the face, which leaves an overlap of 0.85) and
-#: move by less than this many of their sizes a second.
+#: After so many hits a track of a file rests while it is hit this near to
+#: where it was expected (MMOD's answers jitter by a few per cent of the face, which leaves an overlap of 0.85) and
+#: moves by less than this many of its sizes a second.
 SETTLED_HITS: Final = 3
 SETTLED_SPEED: Final = 1.0
 SETTLED_IOU: Final = 0.7
+#: So many looks of `detect_every` frames long it is then not looked for, unless another track's middle is within so
+#: many of its sizes: that one would take its face.
+REST: Final = 4
+CROWDED: Final = 1.0
 #: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
 ENOUGH_QUALITY: Final = 0.9
 ENOUGH_VECTORS: Final = 3
@@ -76,13 +87,14 @@ class Matches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How alike two vectors of one face are, for an embedder; see DOUBT and RETURN_SIMILARITY.
+    """How alike two vectors of one face are, for an embedder; see DOUBT, DENIAL and RETURN_SIMILARITY.
 
-    The defaults are the dlib embedder's, 0.08 below and 0.007 above its threshold.
+    The defaults are the dlib embedder's, 0.08 and 0.028 below and 0.007 above its threshold.
     """
 
     doubt: float = DOUBT
     returns: float = RETURN_SIMILARITY
+    denial: float = DENIAL
 
 
 class LandmarkFinder(Protocol):
@@ -99,9 +111,10 @@ class Evidence:
         total: float64, D; weight: sum of the weights; count: number of vectors.
         best: highest quality so far; next_frame: index from which another embedding is worth it.
         match: the answer so far; decided: whether it may be shown.
-        views: the latest vectors, float32, D each. portrait: the best picture, where strangers are remembered.
+        views: the latest vectors, float32, D each. picture: cuts the best picture, where strangers are remembered.
         since: time of the first vector, seconds.
         doubts: vectors with their qualities that do not look like the rest.
+        others: names of people who were seen beside this face, and how similar to them whoever bore the name was.
     """
 
     total: NDArray[np.float64] | None = None
@@ -111,10 +124,11 @@ class Evidence:
     next_frame: int = 0
     match: Match = NOBODY
     decided: bool = False
-    portrait: Portrait | None = None
+    picture: Cutting | None = None
     since: float | None = None
     views: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=32))
     doubts: list[tuple[NDArray[np.float32], float]] = field(default_factory=list)
+    others: dict[str, float] = field(default_factory=dict)
 
     def add(self, vector: NDArray[np.float32], quality: float) -> None:
         weight = quality**2
@@ -124,6 +138,11 @@ class Evidence:
         self.best = max(self.best, quality)
         self.count += 1
         self.views.append(vector)
+
+    @property
+    def portrait(self) -> Portrait | None:
+        """The best picture, where strangers are remembered."""
+        return self.picture.portrait if self.picture is not None else None
 
     @property
     def vector(self) -> NDArray[np.float32]:
@@ -141,7 +160,7 @@ class Step:
     Attributes:
         looked: whether detection ran on it; cut: whether a new shot begins with it.
         ended: tracks that ended here.
-        passed: whether detection was due, and left out since all tracks went on as expected.
+        passed: whether detection was due, and left out since all tracks rest.
         moved: tracks that were not hit where they were expected.
     """
 
@@ -159,8 +178,8 @@ class Recogniser:
         tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
         scan: looks at whole frames. timing: where the time went.
         portraits: whether to keep each track's best picture.
-        patient: whether whoever calls follows faces back in time; then searches are rarer, and of tracks that go on as
-            expected every second look is left out.
+        patient: whether whoever calls follows faces back in time; then searches and embeddings are rarer, and tracks
+            that go on as expected rest.
     """
 
     def __init__(
@@ -185,7 +204,6 @@ class Recogniser:
         self._levels: tuple[Level, ...] = ()
         self._lost: set[int] = set()
         self._next_look = 0
-        self._restful = False
         self._gone: deque[tuple[float, Evidence]] = deque(maxlen=32)
         self._now = 0.0
 
@@ -223,16 +241,18 @@ class Recogniser:
         elif seen.found is None:
             if frame.index < self._next_look:
                 return Step(False, cut, ended)
-            if self._restful and not self._lost:
-                self._restful = False
+            if self.patient and not self._lost and all(t.rests > frame.index for t in self.tracker.tracks):
                 self._next_look = frame.index + self.settings.detect_every
                 return Step(False, cut, ended, passed=True)
+        else:
+            for track in self.tracker.tracks:
+                track.rests = 0
         self._next_look = frame.index + self.settings.detect_every
         over, moved = self._look(frame, seen.found or [])
         ended += over
         ended += self._embed(frame)
-        self._restful = self.patient and all(self._is_settled(track, frame.index) for track in self.tracker.tracks)
-        self._restful = self._restful and not moved
+        if self.patient:
+            self._rest(frame.index, moved)
         return Step(True, cut, ended, moved=moved)
 
     @property
@@ -249,8 +269,13 @@ class Recogniser:
                 found = merge([*found, *self.detector.detect_levels(frame.image, scales)])
                 self._lost.clear()
             followed: list[Face | None] = []
-            if self.tracker.tracks:  # else nobody may need the picture converted
-                followed = self.detector.follow(frame.image, self.tracker.predict(frame.time))
+            awake = [i for i, track in enumerate(self.tracker.tracks) if track.rests <= frame.index]
+            if awake:  # else nobody may need the picture converted
+                boxes = self.tracker.predict(frame.time)
+                sized = {k for k, i in enumerate(awake) if self._is_sized(self.tracker.tracks[i])}
+                followed = [None] * len(boxes)
+                for i, face in zip(awake, self.detector.follow(frame.image, [boxes[i] for i in awake], sized)):
+                    followed[i] = face
             self.timing.detections += 1
         with self.timing.stage("track"):
             expected = {t.id: (t.predict(frame.time), t.misses) for t in self.tracker.tracks}
@@ -273,11 +298,27 @@ class Recogniser:
         size = track.box[2] / WINDOW
         return set(sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2])
 
-    def _is_settled(self, track: Track, index: int) -> bool:
-        """Whether a track needs neither be followed nor be embedded at the next look."""
-        slow = math.hypot(*track.speed) < SETTLED_SPEED * track.box[2]
-        held = track.confirmed and not track.misses and track.hits >= SETTLED_HITS
-        return held and slow and self.evidence[track.id].next_frame > index + self.settings.detect_every
+    def _is_sized(self, track: Track) -> bool:
+        """Whether a track's size need not be measured at the next look: that of a file is at every second one."""
+        return self.patient and not track.misses and track.hits >= SETTLED_HITS and track.hits % 2 == 1
+
+    def _rest(self, index: int, moved: frozenset[int]) -> None:
+        """Let the tracks that were where they were expected rest, until they are to be embedded."""
+        for track in self.tracker.tracks:
+            slow = math.hypot(*track.speed) < SETTLED_SPEED * track.box[2]
+            held = track.confirmed and track.last == index and track.hits >= SETTLED_HITS
+            if held and slow and track.id not in moved and not self._crowded(track):
+                rest = REST * self.settings.detect_every
+                track.rests = min(index + rest, self.evidence[track.id].next_frame)
+
+    def _crowded(self, track: Track) -> bool:
+        """Whether another track is so near that one might be taken for the other while it rests."""
+        x, y, w, h = track.box
+        for other in self.tracker.tracks:
+            gap = max(abs(x - other.box[0] + (w - other.box[2]) / 2), abs(y - other.box[1] + (h - other.box[3]) / 2))
+            if other is not track and gap < CROWDED * max(w, other.box[2]):
+                return True
+        return False
 
     def _embed(self, frame: Frame) -> list[Track]:
         """Embed the faces that are worth it; returns tracks that proved to have changed the person."""
@@ -299,7 +340,7 @@ class Recogniser:
         if self.portraits:
             for track, face, quality in zip(tracks, faces, qualities):
                 if quality.overall > self.evidence[track.id].best:
-                    self.evidence[track.id].portrait = portrait(frame.image, face, quality.overall)
+                    self.evidence[track.id].picture = Cutting.of(frame.image, face, quality.overall)
         with self.timing.stage("match"):
             turned = [
                 track
@@ -321,7 +362,7 @@ class Recogniser:
 
     def _learn(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality, index: int) -> bool:
         """Take a vector; False when the doubts have come to outweigh: this is somebody else."""
-        if evidence.count and float(evidence.vector @ vector) < self.likeness.doubt:
+        if evidence.count and self._is_unlike(evidence, vector, quality):
             if quality.frontal < DOUBT_FRONTAL:
                 evidence.next_frame = index + EMBED_UNSURE[-1]  # a head that turned away says neither yes nor no
                 return True
@@ -337,6 +378,15 @@ class Recogniser:
         self._judge(evidence, index)
         return True
 
+    def _is_unlike(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality) -> bool:
+        """Whether a view of a track is unlike what the track has shown, and unlike whom it is named after."""
+        agreement, name = float(evidence.vector @ vector), evidence.match.name
+        if agreement < self.likeness.doubt or agreement >= self.likeness.denial:
+            return agreement < self.likeness.doubt
+        if name is None or quality.overall < DENIAL_QUALITY or quality.frontal < DOUBT_FRONTAL:
+            return False
+        return float(self.matcher.similarity_to(name, vector[None])[0]) < self.likeness.denial
+
     def _remember(self, evidence: Evidence, vector: NDArray[np.float32]) -> None:
         """A face that left some seconds ago and is back keeps what was known of it."""
         while self._gone and self._now - self._gone[0][0] > RETURN_SECONDS:
@@ -345,15 +395,20 @@ class Recogniser:
         if likeness and max(likeness) >= self.likeness.returns:
             index = likeness.index(max(likeness))
             old = self._gone[index][1]
+            if old.match.name is not None and max(likeness) < self.matcher.threshold:
+                return  # in a large gallery, or for a small risk, a name takes more
             del self._gone[index]
             evidence.total, evidence.weight = old.total, old.weight
             evidence.best, evidence.count, evidence.decided = old.best, old.count, old.decided
+            evidence.others |= old.others
 
     def _judge(self, evidence: Evidence, index: int) -> None:
         evidence.match = self.matcher.match(evidence.vector[None])[0]
         evidence.decided = evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
         sure = evidence.decided and evidence.match.name is not None
         gap = EMBED_SURE if sure else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
+        if self.patient and not sure:
+            gap *= UNHURRIED
         evidence.next_frame = index + gap
 
     # --- answers -----------------------------------------------------------------------------------------
@@ -367,11 +422,26 @@ class Recogniser:
         """The live, believed tracks as they should look at a time (seconds): what a live view draws."""
         shown = [track for track in self.tracker.tracks if track.confirmed and track.misses <= 1]
         answers = [self.identity(track.id) for track in shown]
-        matches = one_each([match if decided else NOBODY for match, decided in answers])
+        matches = self._jointly(shown, [match if decided else NOBODY for match, decided in answers])
         return [
             Sighting(track.id, Face(track.predict(at), track.score), match, decided)
             for track, match, (_, decided) in zip(shown, matches, answers)
         ]
+
+    def _jointly(self, tracks: Sequence[Track], matches: Sequence[Match]) -> list[Match]:
+        """Faces of one picture have different names; who was seen beside a person is not called so later, either."""
+        free = []
+        for track, match in zip(tracks, matches):
+            lost = match.name is not None and (match.similarity or 0) <= self.evidence[track.id].others.get(
+                match.name, -1
+            )
+            free.append(replace(match, name=None) if lost else match)
+        result = one_each(free)
+        for track, before, after in zip(tracks, free, result):
+            if before.name is not None and after.name is None:
+                bearer = max(match.similarity or 0.0 for match in free if match.name == before.name)
+                self.evidence[track.id].others[before.name] = bearer
+        return result
 
     def forget(self, track_id: int) -> Evidence | None:
         """Drop a track's evidence (and hand it over): a day of video must not fill the memory.
@@ -387,5 +457,6 @@ class Recogniser:
         """Go on with a changed gallery: every track is matched again from the evidence it has."""
         self.matcher = matcher
         for evidence in self.evidence.values():
+            evidence.others.clear()
             if evidence.count:
                 evidence.match = matcher.match(evidence.vector[None])[0]

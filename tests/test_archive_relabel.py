@@ -143,6 +143,43 @@ def test_enrolling_and_removing_relabel(
     assert "Grace Hopper" in names_in(out)
 
 
+def test_old_copies_are_drawn_anew_by_a_resumed_run(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, index = archive / "out", archive / "archive.db"
+    before = {path: path.read_bytes() for path in out.rglob("*.labelled.*")}
+    assert invoke(["people", "name", "Unknown 1", "Eileen Collins", "--index", str(index)]) == 0
+    more = ["--write", "video,jsonl,csv,vtt,html,crops", "--segment", "1", "--index", str(index), "--resume"]
+    again = ["label", str(archive / "in"), "-o", str(out), *more]
+    assert invoke(again) == 0
+    changed = {path.name for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {"film.labelled.mp4", "stranger.labelled.png"}
+    texts = {path: path.stat().st_mtime_ns for path in out.rglob("*.labelled.*")}
+    assert invoke(again) == 0 and "3 of 3 files were done before" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.labelled.*")} == texts
+
+
+def test_a_relabelling_that_cannot_write_goes_on_and_is_made_up_for(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, index = archive / "out", archive / "archive.db"
+    (out / "film.timeline.csv").rename(out / "aside.csv")
+    (out / "film.timeline.csv").mkdir()
+    assert invoke(["people", "name", "Unknown 1", "Eileen Collins", "--index", str(index)]) == 1
+    told = capsys.readouterr()
+    assert "film.timeline.csv" in told.err and "is now called" in told.out
+    assert "Eileen" in (out / "photos.csv").read_text() and "Eileen" not in str(names_in(out))
+    (out / "film.timeline.csv").rmdir()
+    assert ask(capsys, "relabel", "--index", index, "--json")["changed"] == 0
+    assert "Eileen Collins" in names_in(out) and "Eileen" in (out / "film.timeline.csv").read_text()
+    # The disk with the outputs is not plugged in; then it is.
+    out.rename(archive / "away")
+    assert invoke(["people", "remove", "Eileen Collins", "-y"]) == 0
+    done = ask(capsys, "relabel", "--index", index, "--json")
+    assert done["changed"] and done["absent"] == [str(out)] and done["written"] == []
+    (archive / "away").rename(out)
+    assert ask(capsys, "relabel", "--index", index, "--json")["absent"] == []
+    assert names_in(out) == {"Grace Hopper", None} and "Eileen" not in (out / "report.html").read_text()
+
+
 def test_unknown_people_keep_their_numbers_when_files_are_added(
     archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

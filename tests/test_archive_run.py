@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from facecam.archive.crew import Alone, Crew, Outfit, Processes
-from facecam.archive.index import WRITTEN, ArchiveIndex
+from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex
 from facecam.archive.inputs import plan
 from facecam.archive.label import Outcome, Tools, label_files, prepare
 from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VTT, Outputs
@@ -30,6 +30,7 @@ from facecam.engine import Engine
 from facecam.errors import ArchiveError, OutputError
 from facecam.people.gallery import Gallery
 from facecam.people.unknown import UnknownBook
+from facecam.video.sources import FileSource
 from tests.archive_films import film, pictures
 from tests.support import ASTRONAUT, HOPPER, lines
 
@@ -198,6 +199,41 @@ def test_a_finished_run_does_nothing_when_resumed(archive: Path, tools: Tools, t
     assert studied == [] and all(done.kept for done in outcome.done) and len(outcome.problems) == 2
     assert contents(tmp_path / "out") == first
     assert all(p.stat().st_mtime_ns == t for p, t in times.items())
+
+
+@pytest.mark.parametrize("gone", [(0, 20), (12, 30)])
+def test_a_long_film_with_a_hole_is_labelled_around_it(
+    gone: tuple[int, int], tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy with bad sectors: of a whole segment, or of two, no frame can be decoded."""
+    path = tmp_path / "in" / "hole.avi"
+    path.parent.mkdir()
+    data = bytearray(film(path, pictures(36), codec="mjpeg").read_bytes())
+    place, number = data.find(b"movi") + 4, 0
+    while data[place : place + 4] == b"00dc":
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        if gone[0] <= number < gone[1]:
+            data[place + 8 : place + 8 + size] = bytes(size)
+        place, number = place + 8 + size + size % 2, number + 1
+    assert number == 36
+    path.write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["label", str(path), "-o", "out", "--segment", "1.1", "--blur", "unknown"]) == 0
+    entries = lines(tmp_path / "out" / "hole.sightings.jsonl")
+    assert entries[-1]["frames"] == len(entries) - 2 == 36 - (gone[1] - gone[0])
+    assert entries[-1]["damaged"] > 0 and "Grace Hopper" in entries[-1]["people"]
+    with FileSource(tmp_path / "out" / "hole.labelled.mp4") as copy:
+        assert sum(1 for _ in copy) == entries[-1]["frames"]
+    # A stretch in which there is nothing to see is told, as is one behind the end; what comes next is done anyway.
+    film(tmp_path / "in" / "later.mkv", pictures(14), gop=7)
+    for start in (gone[0] / 10, 90)[not gone[0] :]:  # times count from the first frame that there is
+        end = start + (gone[1] - gone[0]) / 10 - 0.05
+        more = ["--start", str(start), "--end", str(end), "--segment", "1.1", "--no-video"]
+        outcome = invoke(["label", "in", "-o", str(tmp_path / f"from{start}"), "--index", f"{start}.db", *more])
+        assert outcome == 1
+        with ArchiveIndex.open(tmp_path / f"{start}.db") as index:
+            told = [(entry.item.path.name, entry.state) for entry in index.entries()]
+        assert told == [("hole.avi", FAILED), ("later.mkv", WRITTEN if start < 1.4 else FAILED)]
 
 
 def test_a_changed_file_is_done_again_and_a_touched_one_is_not(archive: Path, tools: Tools, tmp_path: Path) -> None:
@@ -374,6 +410,18 @@ def test_killed_at_random_moments_and_resumed(
         shutil.rmtree(tmp_path / "out")
         for path in tmp_path.glob("archive.db*"):
             path.unlink()
+
+
+def test_all_failures_are_told_even_when_the_report_cannot_be_written(
+    archive: Path, tmp_path: Path, tools: Tools, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a disk that became full: the last line must not hide the ones before it."""
+    (tmp_path / "out" / "photos.csv").mkdir(parents=True)
+    inputs = [str(archive / name) for name in ("known.jpg", "e.mp4")]
+    assert invoke(["label", *inputs, "-o", str(tmp_path / "out"), "--overwrite", "--no-video"]) == 1
+    told = capsys.readouterr()
+    assert "e.mp4: the file is empty" in told.err and "photos.csv" in told.err.splitlines()[-1]
+    assert "1 of 1 photos" in told.out and "wrote" not in told.out
 
 
 def test_resume_takes_an_index(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

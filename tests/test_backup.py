@@ -12,6 +12,7 @@ import pytest
 
 from facecam.errors import FacecamError, GalleryDamaged, GalleryError, OutputError, SourceError, UsageFault
 from facecam.people import backup, files, strangers
+from facecam.people.database import mark_erase
 from facecam.people.gallery import Gallery
 from facecam.people.schema import MIGRATIONS
 from facecam.people.sqlite import Migration
@@ -351,3 +352,49 @@ def test_a_merge_keeps_the_consent(path: Path) -> None:
         gallery.merge("Person 0", "Person 1")
         consent = gallery.person("Person 1").consent
         assert consent is not None and consent.note == "yes"
+
+
+def test_restoring_a_backup_made_anew_keeps_the_present_gallery_aside(path: Path, tmp_path: Path) -> None:
+    """Once the backup came with the mark "still to be erased", and its first opening deleted what was aside."""
+    copy = tmp_path / "copy.db"
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, copy)
+        assert gallery.remove("Person 1").renewed == (copy,)
+        gallery.add("Late", [sample(500)])
+        before = state(gallery)
+        backup.keep_last_good(gallery)
+    restored = backup.restore(path, copy)
+    assert set(saved(path)) == {"Person 0", "Person 2"}
+    assert restored.aside is not None and saved(restored.aside) == before
+    assert files.last_good(path).exists()
+
+
+def test_what_a_backup_had_still_to_erase_does_not_come_back(path: Path, tmp_path: Path) -> None:
+    """A copy made while a deletion's traces could not be erased: restored, it holds none of them."""
+    copy = tmp_path / "copy.db"
+    with Gallery.open(filled(path)) as gallery:
+        with gallery.store.atomic() as db:
+            db.execute("DELETE FROM person WHERE name = 'Person 1'")
+            mark_erase(db)
+        gallery.store.backup_to(copy)
+    for file in path.parent.iterdir():
+        file.unlink()
+    backup.restore(path, copy)
+    with Gallery.open(path) as gallery:
+        assert gallery.store.value("erase") is None
+    secrets = [*secrets_of(10), *secrets_of(11), b"Person 1"]
+    assert traces(path.parent, secrets) == []
+
+
+def test_a_backup_that_cannot_be_written_names_itself(path: Path, tmp_path: Path) -> None:
+    with Gallery.open(filled(path)) as gallery, pytest.raises(OutputError) as told:
+        backup.back_up(gallery, tmp_path / "nowhere" / "x.db")
+    assert str(told.value).startswith(f"{tmp_path}/nowhere/x.db: ") and "gallery.db" not in str(told.value)
+
+
+def test_a_file_that_is_no_backup_is_not_told_to_be_kept(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    """The advice is about the file that was named, not about the gallery in use."""
+    wrong = tmp_path / "photo.jpg"
+    wrong.touch()
+    code, _, error = run("restore", wrong, "-y")
+    assert code == 14 and "people backup" in error and "keeps it aside" not in error and "untouched" in error

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facecam.cli import invoke
+from facecam.engine import Engine
 from facecam.errors import UsageFault
 from facecam.people.calibrate import (
     CEILING,
@@ -18,9 +24,11 @@ from facecam.people.calibrate import (
     expected_false_names,
     threshold_for,
 )
+from facecam.people.gallery import Gallery
 from facecam.people.match import Matcher, one_each
-from facecam.values import Match
+from facecam.values import Match, Sample, Template
 from facecam.zoo import registry
+from tests.support import portrait
 
 CURVE = ImpostorCurve(
     RATES,
@@ -104,6 +112,18 @@ def test_calibration_moves_the_threshold_by_what_it_measured() -> None:
     assert calibrate(CURVE, names, samples, scores(-0.2)).shift == -0.01, "loosened by little at most"
 
 
+def test_few_strangers_do_not_loosen_the_threshold_by_chance() -> None:
+    """Forty strangers who are as alike as the curve says: chance may tighten the threshold, hardly ever loosen it."""
+    names, samples = [f"P{i}" for i in range(5)], [1] * 5
+    shifts = []
+    for seed in range(60):
+        z = np.random.default_rng(seed).normal(size=(40, 5))
+        # At a rate of 5 %, which so few can tell of, the curve's similarity is 0.878.
+        table = (0.878 + 0.02 * (z - 1.645)).astype(np.float32)
+        shifts.append(calibrate(CURVE, names, samples, table).shift)
+    assert sum(shift < -0.001 for shift in shifts) <= 4 < sum(shift > 0.001 for shift in shifts)
+
+
 def test_a_person_whom_strangers_resemble_gets_a_higher_threshold() -> None:
     table = scores(0.0)
     table[:, 2] += 0.02
@@ -116,16 +136,45 @@ def test_too_little_data_is_refused() -> None:
         calibrate(CURVE, ["A"], [1], scores(0.0, 1, 50))
 
 
-def test_a_calibration_is_kept_with_the_gallery(own_home: object) -> None:
-    from facecam.people.gallery import Gallery
+def enrolled(gallery: Gallery, *names: str) -> None:
+    for name in names:
+        vector = np.random.default_rng(sum(name.encode())).normal(size=8).astype(np.float32)
+        template = Template(vector / np.linalg.norm(vector), "space")
+        gallery.add(name, [Sample(template, f"{name} digest", "photo", 1.0)])
 
+
+def test_a_calibration_is_kept_with_the_gallery(own_home: Path) -> None:
     kept = Calibration(0.004, {"Ada": 0.01}, 40, 7)
     with Gallery.open() as gallery:
+        enrolled(gallery, "Ada", "Bob")
         assert Calibration.of(gallery, "space") is None
         kept.store(gallery, "space")
     with Gallery.open() as gallery:
         assert Calibration.of(gallery, "space") == kept
         assert Calibration.of(gallery, "other") is None
+
+
+def test_a_persons_own_threshold_goes_with_the_person(own_home: Path) -> None:
+    """It follows a new name, ends with the person, and is not inherited by somebody else of that name."""
+    with Gallery.open() as gallery:
+        enrolled(gallery, "Ada", "Bob", "Cleo")
+        Calibration(0.0, {"Ada": 0.01, "Bob": 0.02}, 40, 3).store(gallery, "space")
+        gallery.rename("Ada", "Adah")
+        gallery.remove("Bob")
+        enrolled(gallery, "Bob", "Ada")
+        found = Calibration.of(gallery, "space")
+        assert found is not None and found.offsets == {"Adah": 0.01}
+
+
+def test_a_calibration_names_nobody_in_the_file(own_home: Path) -> None:
+    """Who was removed must not be found by name in what was once measured."""
+    with Gallery.open() as gallery:
+        enrolled(gallery, "Zuleikha", "Bob")
+        Calibration(0.0, {"Zuleikha": 0.01}, 40, 2).store(gallery, "space")
+        gallery.remove("Zuleikha")
+        path = gallery.path
+    for file in path.parent.glob("gallery.db*"):
+        assert b"Zuleikha" not in file.read_bytes(), file.name
 
 
 def unit(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -159,3 +208,86 @@ def test_assignment_is_one_to_one(given_names: list[tuple[str | None, float]]) -
         assert after.similarity == before.similarity and after.name in (before.name, None)
         if before.name is not None and after.name is None:
             assert max(m.similarity or 0 for m in matches if m.name == before.name) >= (before.similarity or 0)
+
+
+# --- the command -----------------------------------------------------------------------------------------
+
+
+def crowd(engine: Engine, count: int) -> None:
+    """Enrols people of made-up vectors in the space of the pack in use."""
+    space = engine.embedder.space
+    with Gallery.open() as gallery:
+        for i in range(count):
+            vector = np.random.default_rng(i).normal(size=128).astype(np.float32)
+            template = Template(vector / np.linalg.norm(vector), space)
+            gallery.add(f"P{i}", [Sample(template, f"digest {i}", "photo", 1.0)])
+
+
+def threshold_now(engine: Engine, threshold: float | None = None) -> float:
+    asked = replace(engine, settings=replace(engine.settings, threshold=threshold))
+    with Gallery.open() as gallery:
+        return asked.gallery_matcher(gallery).threshold
+
+
+def test_what_calibrate_measured_counts_until_it_is_forgotten(
+    engine: Engine, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd(engine, 16)
+    built_in = threshold_now(engine)
+    assert invoke(["calibrate", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "16 people, 0 strangers' faces, 240 comparisons" in printed
+    assert "similarity  strangers that reach it  own samples that reach it" in printed
+    assert f"for at most 0.001 false names a stranger (built-in curve: {built_in:.4f})" in printed
+    assert "of the people's own samples (before: " in printed
+    assert threshold_now(engine) == pytest.approx(built_in - 0.01), "these resemble each other far less than people do"
+    assert threshold_now(engine, threshold=0.7) == 0.7
+    assert invoke(["calibrate", "--device", "cpu", "--forget"]) == 0
+    assert threshold_now(engine) == built_in
+
+
+def test_calibrate_names_strangers_who_are_no_strangers(
+    engine: Engine, own_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One photo of Ada among the strangers would leave nobody recognised."""
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    for name in ("astronaut", "grace_hopper"):
+        cv2.imwrite(str(strangers / f"{name}.png"), portrait(name))
+    (tmp_path / "Ada.jpg").write_bytes(bytes(cv2.imencode(".jpg", portrait("astronaut"))[1]))
+    assert invoke(["enroll", "--device", "cpu", "--name", "Ada", str(tmp_path / "Ada.jpg")]) == 0
+    crowd(engine, 16)
+    capsys.readouterr()
+    assert invoke(["calibrate", "--device", "cpu", "--unknown", str(strangers)]) == 0
+    out, err = capsys.readouterr()
+    assert "17 people, 2 strangers' faces, 306 comparisons" in out
+    assert "facecam: astronaut.png looks like Ada (" in err and "take it out and calibrate again" in err
+    assert "grace_hopper" not in err
+
+
+@pytest.mark.parametrize("enrolled_people", [0, 3])
+def test_calibrate_with_too_little_says_what_to_give(
+    engine: Engine, own_home: Path, capsys: pytest.CaptureFixture[str], enrolled_people: int
+) -> None:
+    if enrolled_people:
+        crowd(engine, enrolled_people)
+    assert invoke(["calibrate", "--device", "cpu"]) == 2
+    err = capsys.readouterr().err
+    assert ("--unknown DIR" in err) if enrolled_people else ("facecam enroll --name" in err)
+
+
+def test_a_threshold_of_a_gallery_is_never_stale(engine: Engine, own_home: Path) -> None:
+    """It follows whoever comes, goes, or is made one with another, at the next load."""
+    crowd(engine, 2)
+    two = threshold_now(engine)
+    crowd(engine, 12)  # two of them are known already
+    twelve = threshold_now(engine)
+    with Gallery.open() as gallery:
+        gallery.remove("P11")
+        gallery.merge("P10", "P9")
+    ten = threshold_now(engine)
+    assert two < ten < twelve
+    with Gallery.open() as gallery:
+        for i in range(2, 10):
+            gallery.remove(f"P{i}")
+    assert threshold_now(engine) == two

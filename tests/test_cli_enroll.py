@@ -70,6 +70,46 @@ def test_largest_takes_one_of_several(tmp_path: Path) -> None:
     assert people() == {"E": 1}
 
 
+def test_a_bystander_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A clearly larger face is taken without a question, but not without a word, by each way to give a photo."""
+    face = portrait("astronaut")
+    rows, columns = face.shape[:2]
+    both = np.full((rows, columns + columns // 2, 3), 90, np.uint8)
+    both[:, :columns] = face
+    both[: rows // 2, columns : columns + columns // 2] = cv2.resize(face, (columns // 2, rows // 2))
+    (tmp_path / "people" / "E").mkdir(parents=True)
+    path = save(tmp_path / "people" / "E" / "both.png", both)
+    assert invoke(["enroll", "--name", "A", str(path)]) == 0
+    assert "both.png: added" in (out := capsys.readouterr().out) and "took the larger of 2 faces" in out
+    assert invoke(["enroll", "--from-dir", str(tmp_path / "people")]) == 0
+    assert "took the larger of 2 faces" in capsys.readouterr().out
+    assert invoke(["people", "reject", "--name", "A", str(save(tmp_path / "other.png", both[:, ::-1]))]) == 0
+    assert "other.png: 2 faces; took the largest" in capsys.readouterr().err
+    assert people() == {"A": 1, "E": 1}
+
+
+def test_a_folder_of_several_people_is_recognised_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Given with --name it is likely a mistake for --from-dir; photos of one name are told apart by their folder."""
+    folder = tmp_path / "people"
+    for name, photo in {"Grace": HOPPER, "Eileen": ASTRONAUT}.items():
+        (folder / name).mkdir(parents=True)
+        save(folder / name / "1.png", read_photo(photo))
+    save(folder / "Grace" / "2.png", cv2.convertScaleAbs(read_photo(HOPPER), alpha=0.9))
+    assert invoke(["enroll", "--name", "Grace", str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert "Grace/1.png: added" in captured.out and "Eileen/1.png: unlike the others" in captured.out
+    assert f"facecam enroll --from-dir {folder}" in captured.err
+    save(folder / "loose.png", read_photo(HOPPER))
+    assert invoke(["enroll", "--from-dir", str(folder)]) == 0
+    assert "1 photo directly in" in (err := capsys.readouterr().err) and "loose.png" in err
+
+
+def test_an_empty_folder_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert invoke(["enroll", "--name", "A", str(tmp_path / "empty")]) == 11
+    assert "no photos in it" in capsys.readouterr().err
+
+
 def test_no_face_anywhere_enrols_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["enroll", "--name", "Cup", str(COFFEE)]) == 11
     assert "nothing was enrolled" in capsys.readouterr().err

@@ -312,3 +312,10 @@ def test_the_hamilton_clip(data: Path, tmp_path: Path) -> None:
         n == "Alex Lacamoire" for row in names[82:] for n in row
     )
     assert wrong <= 0.01 * sum(len(row) for row in names)
+
+
+def test_wrong_input_is_told_alone(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The hint that nobody is enrolled comes when the work begins, not before an error in what was asked for."""
+    for wrong, code in ((["--people", "Ada"], 10), (["--address", "auto"], 2), (["--index", str(tmp_path)], 2)):
+        assert invoke(["label", str(clip), "--no-video", "-o", str(tmp_path / "out"), *wrong]) == code
+        assert "so everybody is unknown" not in capsys.readouterr().err

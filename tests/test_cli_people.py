@@ -262,3 +262,24 @@ def test_a_name_in_another_encoding_is_nobody(enrolled: Path) -> None:
         timeout=30,
     )
     assert done.returncode == 10 and done.stderr.count(b"\n") == 1 and b"Traceback" not in done.stderr
+
+
+def test_what_was_meant_is_suggested(run: Any, enrolled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["enrol", "--name", "Ada"]) == 2
+    assert "Did you mean 'enroll'?" in capsys.readouterr().err
+    assert invoke(["xyzzy"]) == 2
+    assert "mean" not in capsys.readouterr().err
+    assert invoke(["run", "clip.mp4"]) == 2
+    assert "goes after --source" in capsys.readouterr().err
+    code, _, err = run("rename", "bob", "-bob")
+    assert code == 2 and "goes after --" in err
+    assert run("rename", "--", "bob", "-bob")[0] == 0
+
+
+def test_traces_left_in_an_index_are_told_as_the_index_s(capsys: pytest.CaptureFixture[str]) -> None:
+    from facecam.cli.printing import erased_too
+    from facecam.people.database import Erased
+
+    assert erased_too(Erased((), "the disk is full"), "Ada in archive.db", quiet=True, noun="index") == 1
+    err = capsys.readouterr().err
+    assert "the index's files" in err and "next opens the index" in err and "gallery" not in err

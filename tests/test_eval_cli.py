@@ -96,6 +96,12 @@ def test_openset_on_folders(album: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert result["counts"]["strangers"] == 2 and result["counts"]["strangers_without_face"] == 1
     assert cv2.imread(str(tmp_path / "plots" / "det.png")) is not None
     assert "1 people enrolled with 2 images" in capsys.readouterr().out
+    (tmp_path / "unknown" / "Grace" / "Grace_0002.jpg").unlink()
+    (tmp_path / "unknown" / "Grace" / "Grace_0002.jpg").symlink_to(album / "images" / "Grace" / "Grace_0003.jpg")
+    before = result["data"]
+    assert invoke(arguments) == 0
+    after = json.loads((tmp_path / "o.json").read_text())["data"]
+    assert {name for name in before if before[name] != after[name]} == {"images_sha256"}, "as many, but others"
     assert invoke([*arguments, "--threshold", "0.2"]) == 0
     loose = json.loads((tmp_path / "o.json").read_text())
     assert loose["at_default"] | {"margin": 0} == {
@@ -206,5 +212,5 @@ def test_the_development_clip(data: Path, tmp_path: Path, capsys: pytest.Capture
     assert result["false_names"] == 0 and result["identity_switches"] == 0
     miranda = result["people"]["Lin-Manuel Miranda"]
     assert miranda["f1"] >= 0.985
-    assert miranda["appearances"][0]["first_name"] <= 0.4
+    assert all(0 <= appearance["first_name"] <= 0.35 for appearance in miranda["appearances"])
     assert "Joe Biden" not in result["people"]

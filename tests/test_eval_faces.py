@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
@@ -37,7 +37,7 @@ class Scales:
     def detect(self, image: Image, min_face: float) -> list[Face]:
         return self.detect_levels(image, self.levels(0, 0, min_face))
 
-    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         raise AssertionError("a still has nothing to follow")
 
 

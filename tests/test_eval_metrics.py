@@ -89,7 +89,11 @@ def test_the_curve_agrees_with_counting() -> None:
     # P(genuine > impostor) of two normals 1.5 apart; equal errors halfway.
     assert result["auc"] == pytest.approx(0.8556, abs=0.02)
     assert result["eer"] == pytest.approx(0.2266, abs=0.02)
-    assert len(result["roc"]["far"]) <= metrics.CURVE_POINTS
+    far, tar = np.array(result["roc"]["far"]), np.array(result["roc"]["tar"])
+    assert len(far) <= metrics.CURVE_POINTS
+    for rate in (0.01, 0.001, 0.0001):  # what is drawn is what is stated
+        assert tar[far <= rate].max() == pytest.approx(result["tar_at_far"][f"{rate:.6f}".rstrip("0")], abs=2e-3)
+    assert tar[far <= 1e-4].max() == pytest.approx(result["tar_at_far"]["0.0001"], abs=1e-6)
 
 
 def test_the_threshold_of_a_fold_comes_from_the_others() -> None:

@@ -17,6 +17,7 @@ import pytest
 from facecam.cli import invoke
 from facecam.enrolment import Enroller, EnrolOptions
 from facecam.errors import MediaError
+from facecam.guidance import of_video
 from facecam.video.container import FileSource
 from facecam.video.photos import decode_photo, read_photo
 from fuzz import files, hostile, special
@@ -126,7 +127,7 @@ def test_a_pipe_or_an_endless_device_is_refused_and_not_read(
     if suffix == ".jpg":
         verdict = enroller.photo(path, lambda digest: False)
     else:
-        (verdict,) = enroller.video(path, lambda digest: False)
+        (verdict,) = of_video(enroller, path, lambda digest: False)
     assert verdict.kind == "cannot be read" and "not a regular file" in verdict.detail
 
 

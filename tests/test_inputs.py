@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,7 +57,54 @@ def test_nothing_found_says_so(tmp_path: Path) -> None:
     assert len(items) == 1 and len(problems) == 2
 
 
+def test_a_folder_that_a_glob_finds_is_searched(tmp_path: Path) -> None:
+    """As a shell's own glob would have named it; on Windows no shell does."""
+    touch(tmp_path / "2023" / "a.jpg", tmp_path / "2024" / "b.jpg", tmp_path / "other" / "c.jpg")
+    items, problems = plan([str(tmp_path / "20*")])
+    assert [i.path.name for i in items] == ["a.jpg", "b.jpg"] and problems == []
+    named, _ = plan([str(tmp_path / "2023"), str(tmp_path / "2024")])
+    assert items == named
+    assert [i.path for i in plan([str(tmp_path / "**" / "a.jpg")])[0]] == [tmp_path / "2023" / "a.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_folder_that_cannot_be_read_is_told() -> None:
+    """Nothing of an archive may be missing without a word. Root may read everything, so it is nobody who looks."""
+    base = Path(tempfile.mkdtemp(prefix="facecam-inputs-"))
+    try:
+        base.chmod(0o755)
+        touch(base / "open" / "a.jpg", base / "open" / "locked" / "b.jpg")
+        (base / "open" / "locked").chmod(0o000)
+        there, back = os.pipe()
+        if (child := os.fork()) == 0:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            items, problems = plan([str(base / "open")])
+            more, alone = plan([str(base / "open" / "locked")])
+            told = [*(item.path.name for item in items), *problems, str(len(more)), *alone]
+            os.write(back, "\n".join(told).encode())
+            os._exit(0)
+        os.close(back)
+        with os.fdopen(there, encoding="utf-8") as pipe:
+            told = pipe.read().splitlines()
+        assert os.waitpid(child, 0)[1] == 0
+        line = f"{base / 'open' / 'locked'}: the folder cannot be read (Permission denied)"
+        assert told == ["a.jpg", line, "0", line]
+    finally:
+        (base / "open" / "locked").chmod(0o755)
+        shutil.rmtree(base)
+
+
 def test_a_named_file_is_tried_whatever_its_suffix(tmp_path: Path) -> None:
     touch(tmp_path / "recording.xyz")
     items, _ = plan([str(tmp_path / "recording.xyz")])
     assert items[0].kind == VIDEO
+
+
+@pytest.mark.parametrize("text", ["", "x" * 300 + ".mp4", f"{'x' * 300}/*.mp4"])
+def test_what_cannot_be_a_file_is_one_line(text: str, tmp_path: Path) -> None:
+    """An empty name, as of a variable of a script that is not set, is not the current folder."""
+    touch(tmp_path / "a.mp4")
+    items, problems = plan([text, str(tmp_path / "a.mp4")])
+    assert len(items) == len(problems) == 1
+    assert "no such file" in problems[0] or "cannot be read" in problems[0]

@@ -29,6 +29,7 @@ FLOORS = [
     ("facecam.pipeline", 4),
     ("facecam.engine", 4),
     ("facecam.enrolment", 5),
+    ("facecam.guidance", 5),
     ("facecam.live", 5),
     ("facecam.calibration", 5),
     ("facecam.reembedding", 5),

@@ -296,3 +296,11 @@ def test_run_in_a_real_window_takes_keys(film: Path, tmp_path: Path) -> None:
 def test_help_of_run_is_quick_and_has_an_example() -> None:
     done = facecam("run", "--help")
     assert done.code == 0 and "Example:" in done.out
+
+
+def test_a_headless_run_that_writes_nothing_says_how_to(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order = ["run", "--headless", "--source", str(film), "--max-seconds", "0.3"]
+    assert invoke(order) == 0
+    assert "--events - prints who" in capsys.readouterr().err
+    assert invoke([*order, "--events", "-"]) == 0
+    assert "--events - prints who" not in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ class FakeDetector:
     def detect(self, image: Image, min_face: float) -> list[Face]:
         return self._faces(image)
 
-    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         answers: list[Face | None] = []
         for box in boxes:
             near = [f for f in self._faces(image) if abs(f.centre[0] - box[0] - box[2] / 2) < box[2]]

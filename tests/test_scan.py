@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -110,10 +110,10 @@ class Watching(FakeDetector):
         super().__init__(script)
         self.followed: list[int] = []
 
-    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         if boxes:
             self.followed.append(number(image))
-        return super().follow(image, boxes)
+        return super().follow(image, boxes, sized)
 
 
 def watching(script: dict[int, list[Box]]) -> tuple[Recogniser, Watching]:

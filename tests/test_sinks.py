@@ -147,6 +147,23 @@ def test_a_picture_of_another_size_is_fitted_in(folder: Path) -> None:
     assert corners(images[2][:, 20:140]) == "rgbw"
 
 
+def test_the_video_does_not_depend_on_the_processors_vector_units(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    videos = []
+    for wide in (False, True):
+        monkeypatch.setattr(cv2, "checkHardwareSupport", lambda _, wide=wide: wide)
+        target = folder / f"{wide}.mp4"
+        with VideoSink(target, INFO) as sink:
+            for number in range(8):
+                sink.write(np.roll(smooth(160, 120), 5 * number, axis=1), number * 0.04)
+        with FileSource(target) as source:
+            videos.append(np.stack([frame.image for frame in source]))
+    assert np.array_equal(*videos)
+
+
 def test_a_view_that_is_not_contiguous_is_written(folder: Path) -> None:
     with VideoSink(folder / "out.mp4", INFO) as sink:
         sink.write(quarters()[:, ::-1], 0.0)

@@ -38,13 +38,15 @@ from facecam.people.database import Database, Erased, mark_erase, open_database,
 from facecam.people.names import escaped
 from facecam.people.sqlite import Connection
 
-__all__ = ["FAILED", "NAMED", "PLANNED", "WRITING", "WRITTEN", "ArchiveIndex", "Entry", "Limits", "Seen"]
+__all__ = ["FAILED", "NAMED", "PENDING", "PLANNED", "WRITING", "WRITTEN", "ArchiveIndex", "Entry", "Limits", "Seen"]
 
 PLANNED: Final = "planned"
 NAMED: Final = "named"
 WRITING: Final = "writing"
 WRITTEN: Final = "written"
 FAILED: Final = "failed"
+#: In a file's info: it was named anew, and its texts may still have the old names.
+PENDING: Final = "pending"
 
 
 class ArchiveIndex:
@@ -267,6 +269,15 @@ class ArchiveIndex:
         """Replace what is known of a file."""
         with self._db.atomic() as db:
             db.execute("UPDATE file SET info = ? WHERE id = ?", (as_json(info), file))
+
+    def note_renewed(self, files: Mapping[int, bool]) -> None:
+        """Note that the texts of files have the names as they are; and whether a labelled copy shows old ones."""
+        with self._db.atomic() as db:
+            for file, stale in files.items():
+                info, outputs = db.execute("SELECT info, outputs FROM file WHERE id = ?", (file,)).fetchone()
+                kept = {key: value for key, value in json.loads(info).items() if key != PENDING}
+                noted = json.loads(outputs) | ({"stale": True} if stale else {})
+                db.execute("UPDATE file SET info = ?, outputs = ? WHERE id = ?", (as_json(kept), as_json(noted), file))
 
     def erase(self) -> Erased:
         """See `Database.erase`."""

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -71,31 +71,51 @@ def expand(inputs: Iterable[str]) -> tuple[list[tuple[Path, str, Path]], list[st
     problems: list[str] = []
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
-            before = len(found)
-            for file in _walk(path):
-                kind = kind_of(file)
-                if kind is not None and not _own(file):
-                    found.setdefault(file, (kind, file.relative_to(path)))
-            if len(found) == before:
+        try:
+            there = bool(text) and path.exists()
+        except OSError as error:  # a folder on the way may not be entered, the name is too long
+            problems.append(f"{text}: cannot be read ({error.strerror})")
+            continue
+        if there and path.is_dir():
+            before = len(problems)
+            if not _search(path, found, problems) and len(problems) == before:
                 problems.append(f"{text}: no photo or video in this folder")
-        elif path.exists():
+        elif there:
             # A file that was named is tried, whatever its suffix: as a video, which tells best, if it is no picture.
             found.setdefault(path, (kind_of(path) or _kind_within(path), Path(path.name)))
         elif glob.has_magic(text):
-            matches = [Path(m) for m in sorted(glob.glob(text, recursive=True))]
-            files = [m for m in matches if m.is_file() and not _own(m) and kind_of(m)]
-            for file in files:
-                found.setdefault(file, (kind_of(file) or VIDEO, Path(file.name)))
-            if not files:
+            before, fits = len(problems), False
+            for match in map(Path, sorted(glob.glob(text, recursive=True))):
+                kind = kind_of(match)
+                if match.is_dir() and "**" not in text:  # that one finds what is in them by itself
+                    fits |= _search(match, found, problems)
+                elif kind is not None and match.is_file() and not _own(match):
+                    found.setdefault(match, (kind, Path(match.name)))
+                    fits = True
+            if not fits and len(problems) == before:
                 problems.append(f"{text}: no photo or video matches this pattern")
         else:
-            problems.append(f"{text}: no such file or folder")
+            problems.append(f"{text or repr(text)}: no such file or folder")
     return [(path, kind, relative) for path, (kind, relative) in found.items()], problems
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    for where, folders, files in os.walk(folder):
+def _search(folder: Path, found: dict[Path, tuple[str, Path]], problems: list[str]) -> bool:
+    """Add the files of a folder, and a line for each folder in it that cannot be read; whether there is any file."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
+    fits = False
+    for file in _walk(folder, unreadable):
+        kind = kind_of(file)
+        if kind is not None and not _own(file):
+            found.setdefault(file, (kind, file.relative_to(folder)))
+            fits = True
+    return fits
+
+
+def _walk(folder: Path, unreadable: Callable[[OSError], None]) -> Iterable[Path]:
+    for where, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):

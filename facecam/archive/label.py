@@ -19,7 +19,7 @@ from facecam.archive.study import look
 from facecam.archive.tools import Progress, Tools, Watcher
 from facecam.archive.writing import check_free
 from facecam.engine import Engine
-from facecam.errors import FacecamError
+from facecam.errors import FacecamError, OutputError
 from facecam.people.unknown import UnknownBook
 from facecam.pipeline import Matches
 from facecam.values import Face, Image, Match
@@ -81,7 +81,7 @@ def label_files(
         album: whether what is written for all inputs together is written, too.
 
     Raises:
-        OutputError: what is written for all together exists or cannot be written; the index cannot be written.
+        OutputError: what is written for all together exists; the index cannot be written.
     """
     kept = index is not None
     index = ArchiveIndex.temporary() if index is None else index
@@ -101,8 +101,12 @@ def label_files(
             entries = [index.get(file.entry) for file in state.files if file.entry is not None and file.named]
             entries = [entry for entry in entries if entry.state == WRITTEN]
             likeness, overwrite = tools.engine.likeness, outputs.overwrite or resume
-            write_album(index, entries, likeness, shared, [*problems, *failures], overwrite=overwrite)
-            index.note_album([entry.id for entry in entries], [str(path.absolute()) for path in shared])
+            try:
+                write_album(index, entries, likeness, shared, [*problems, *failures], overwrite=overwrite)
+                index.note_album([entry.id for entry in entries], [str(path.absolute()) for path in shared])
+            except OutputError as error:  # what was not labelled before must be told all the same
+                failures.append(str(error))
+                shared = []
     finally:
         workers.close()
         if not kept:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facecam.archive.album import outputs_of, write_album
 from facecam.archive.crops import rename_crops
-from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex, Entry, Seen
+from facecam.archive.index import FAILED, PENDING, WRITTEN, ArchiveIndex, Entry, Seen
 from facecam.archive.inputs import PHOTO, VIDEO
 from facecam.archive.merge import Merged
 from facecam.archive.outputs import CROPS, VIDEO_COPY
@@ -20,7 +20,7 @@ from facecam.archive.sheets import merged, names, recall, seen_of, sheet_of, wit
 from facecam.archive.tools import Tools
 from facecam.archive.writing import rewrite_texts
 from facecam.archive.xmp import renew_sidecar
-from facecam.errors import PersonNotFound
+from facecam.errors import OutputError, PersonNotFound
 from facecam.people.gallery import Gallery
 from facecam.people.records import Added
 from facecam.people.sightings import unknown_name
@@ -37,6 +37,8 @@ class Relabelled:
         files: looked at. changed: of them, whose names are others now. skipped: analysed by another model.
         tracks: whose name or number is another one now. outputs: files written anew.
         stale: labelled copies that still show the old names; only `facecam label` can draw them anew.
+        absent: folders of outputs that are not there (any more): names changed in the index alone.
+        problems: a line for each output that could not be written anew; the next relabelling tries these again.
     """
 
     files: int
@@ -45,6 +47,8 @@ class Relabelled:
     tracks: int
     outputs: tuple[Path, ...]
     stale: tuple[Path, ...]
+    absent: tuple[Path, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def relabel(
@@ -58,7 +62,7 @@ def relabel(
         numbers: unknown people who proved to be others: number -> number that they have now.
 
     Raises:
-        OutputError: the index or an output cannot be written.
+        OutputError: the index cannot be written.
     """
     entries = [entry for entry in index.entries() if entry.state == WRITTEN or "header" in entry.info]
     mine = [entry for entry in entries if entry.space == tools.engine.embedder.space]
@@ -66,22 +70,42 @@ def relabel(
     if book is not None:
         for entry in mine:
             recall(index, entry, book, likeness)
-    tracks, written, stale, changed = 0, [], [], []
+    tracks, changed = 0, 0
+    written: list[Path] = []
+    stale: list[Path] = []
+    problems: list[str] = []
+    absent: dict[Path, None] = {}
+    late, renewed = set(), {}
     for done, entry in enumerate(mine, 1):
         differing = _rename(index, entry, tools, numbers or {})
-        if differing:
-            tracks += differing
-            changed.append(entry)
-            if entry.state == WRITTEN:
-                files, old = _rewrite(index, index.get(entry.id), likeness)
-                written += files
-                stale += old
+        tracks += differing
+        changed += differing > 0
+        # What an earlier relabelling that was broken off did not come to is written now.
+        if entry.state == WRITTEN and (differing or entry.info.get(PENDING)):
+            late.add(entry.id)
+            folder = outputs_of(entry).folder
+            try:
+                if folder.is_dir():
+                    files, old = _rewrite(index, index.get(entry.id), likeness)
+                    written += files
+                    stale += old
+                    renewed[entry.id] = bool(old)
+                else:
+                    absent[folder] = None
+            except OutputError as error:
+                problems.append(str(error))
         progress(done, len(mine))
     if book is not None:
         book.settle_all()
-    if changed:
-        written += _albums(index, entries, {entry.id for entry in changed}, likeness)
-    return Relabelled(len(mine), len(changed), len(entries) - len(mine), tracks, tuple(written), tuple(stale))
+    try:
+        written += _albums(index, entries, late, likeness)
+        index.note_renewed(renewed)
+    except OutputError as error:
+        problems.append(str(error))
+    return Relabelled(
+        len(mine), changed, len(entries) - len(mine), tracks, tuple(written), tuple(stale), tuple(absent),
+        tuple(problems),
+    )  # fmt: skip
 
 
 def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[int, int]) -> int:
@@ -105,8 +129,10 @@ def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[in
         or any(before.get(track) != seen for track, seen in after.items())
         or (threshold != tools.matcher.threshold)
     ):
-        header = entry.info["header"] | {"threshold": tools.matcher.threshold}
-        index.answer(entry.id, after, entry.info | {"header": header}, entry.state)
+        info = entry.info | {"header": entry.info["header"] | {"threshold": tools.matcher.threshold}}
+        if differing and entry.state == WRITTEN:
+            info[PENDING] = True
+        index.answer(entry.id, after, info, entry.state)
     return differing
 
 

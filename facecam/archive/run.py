@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from facecam.archive.crew import WorkerLost
-from facecam.archive.index import FAILED, PLANNED, WRITING, WRITTEN, ArchiveIndex, Entry
+from facecam.archive.index import FAILED, PENDING, PLANNED, WRITING, WRITTEN, ArchiveIndex, Entry
 from facecam.archive.inputs import VIDEO, Item
 from facecam.archive.labelled import Labelled, labelled
 from facecam.archive.outputs import CROPS, VIDEO_COPY, Outputs
@@ -144,6 +144,8 @@ class Run:
 
     def _all_there(self, known: Entry) -> bool:
         files = known.outputs.get("files", [])
+        if known.info.get(PENDING) or known.outputs.get("stale"):
+            return False  # a relabelling gave other names than what is written or drawn
         return known.outputs.get("choice") == _choice(self.outputs) and all(Path(name).exists() for name in files)
 
     # Steps
@@ -198,19 +200,20 @@ class Run:
         """Name the files whose turn it is."""
         while self.next_name < len(self.files):
             file = self.files[self.next_name]
+            ready = file.entry is not None and (file.named or file.left == 0)
+            if not ready and not file.over:
+                return
+            self.next_name += 1  # first, since what fails comes by here once more
             if file.entry is not None and file.named:
                 self._recall(self.index.get(file.entry))
-            elif file.entry is not None and file.left == 0 and not file.over:
+            elif ready and not file.over:
                 self._name(file)
-            elif not file.over:
-                return
-            self.next_name += 1
 
     def _name(self, file: _File) -> None:
         assert file.entry is not None
-        file.named = True
         try:
             answer(self.index, file.entry, self.tools)
+            file.named = True
             if self.tools.book is not None:
                 self.tools.book.settle_all()
             self._write(file)
@@ -243,6 +246,8 @@ class Run:
             "seconds": round(written.seconds, 3),
         }
         self.index.set_state(file.entry, WRITTEN, outputs=noted)
+        if entry.info.pop(PENDING, None):
+            self.index.note_info(file.entry, entry.info)
         done = labelled(self.index.get(file.entry), self.index)
         done.warnings = written.warnings
         self.done[file.place] = done

@@ -13,6 +13,7 @@ from facecam.archive.merge import Merged, merge
 from facecam.archive.naming import Part, TrackResult, name_faces, name_tracks
 from facecam.archive.pieces import Piece
 from facecam.archive.sheet import Sheet, frames_of
+from facecam.errors import NothingDecoded
 from facecam.people.unknown import UnknownBook
 from facecam.pipeline import Likeness, Matches
 from facecam.values import SourceInfo
@@ -27,10 +28,17 @@ def merged(pieces: Collection[Piece], likeness: Likeness) -> Merged:
 
 
 def answer(index: ArchiveIndex, file: int, tools: Tools) -> None:
-    """Name the tracks of a file whose segments are all done, and keep the answers. The book is not settled."""
+    """Name the tracks of a file whose segments are all done, and keep the answers. The book is not settled.
+
+    Raises:
+        NothingDecoded: none of them has a frame.
+    """
     entry = index.get(file)
     engine, study = tools.engine, tools.study
     pieces = list(index.pieces(file, pictures=tools.book is not None and tools.book.remembers))
+    if not any(piece.frames for piece in pieces):
+        what = "video" if study.start is None and study.end is None else "stretch that was asked for"
+        raise NothingDecoded(f"{entry.item.path}: no frame of the {what} can be decoded")
     joined = merged(pieces, engine.likeness)
     results = names(entry, joined, tools.matcher, tools.book, only=tools.only)
     believed = {track for track, result in results.items() if result.believed}

@@ -23,7 +23,7 @@ from facecam.archive.inputs import PHOTO
 from facecam.archive.naming import Part
 from facecam.archive.pieces import Edges, Packer, Piece
 from facecam.engine import Engine
-from facecam.errors import MediaError, UsageFault
+from facecam.errors import MediaError, NothingDecoded, UsageFault
 from facecam.people.quality import measure
 from facecam.pipeline import Matches
 from facecam.scan import frames_ahead
@@ -36,6 +36,7 @@ from facecam.vision.align import align
 from facecam.vision.landmarks import locate_steadily
 from facecam.vision.portrait import portrait
 from facecam.vision.still import embed_stills, still_crops
+from facecam.zoo.session import cores
 
 #: Seconds of video that are analysed, kept and lost together. A border costs some hundred milliseconds (the whole
 #: pyramid is searched anew) and a kill at most this much film.
@@ -155,13 +156,20 @@ def study_segment(
     Args:
         origin: time of the file's first frame, seconds. progress: told the number of frames decoded so far.
 
+    Returns:
+        its piece; one without frames where none can be decoded: the rest of the file may be whole.
+
     Raises:
-        MediaError: none of it can be decoded.
+        MediaError: it cannot be read.
     """
+    engine.prepare()
     begun = time.perf_counter()
-    piece = _study(path, limits, origin, engine, matcher, study, progress, steady=False)
-    if piece.damaged:  # looked at again, so that every run over the file gives the same
-        piece = _study(path, limits, origin, engine, matcher, study, progress, steady=True)
+    try:
+        piece = _study(path, limits, origin, engine, matcher, study, progress, steady=False)
+        if piece.damaged:  # looked at again, so that every run over the file gives the same
+            piece = _study(path, limits, origin, engine, matcher, study, progress, steady=True)
+    except NothingDecoded:
+        piece = Piece(0, 0, Packer().packed(), [], set(), Edges(), damaged=1)
     piece.seconds = time.perf_counter() - begun
     return piece
 
@@ -189,7 +197,7 @@ def _study(
             yield frame
 
     last: Record | None = None
-    with FileSource(path, *limits, steady=steady) as source:
+    with FileSource(path, *limits, steady=steady, lean=cores() <= 2) as source:
         depth = frames_ahead(source.info.width, source.info.height)
         frames = kept(sampled(watched(source), study.every, origin))
         with contextlib.closing(analysis.records(frames, ahead=depth)) as records:
@@ -201,7 +209,7 @@ def _study(
                 progress(counted)
         damaged = source.damaged
     if last is None:
-        raise MediaError(f"{path}: no frame of the stretch that was asked for can be decoded")
+        raise NothingDecoded(f"{path}: no frame of the stretch that was asked for can be decoded")
     edges.last, edges.until = _faces(last), last.time
     edges.first_luma, edges.last_luma = lumas[0], lumas[-1]
     timing = recogniser.timing

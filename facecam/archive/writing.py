@@ -29,7 +29,7 @@ from facecam.video.behind import WriteBehind
 from facecam.video.canvas import Canvas, Picture, Planes
 from facecam.video.overlay import blur, mark
 from facecam.video.photos import read_photo, write_photo
-from facecam.video.sinks import VideoSink
+from facecam.video.sinks import VideoSink, encoding_threads
 from facecam.video.sources import FileSource
 
 
@@ -149,7 +149,8 @@ def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[
     stretch = None if sheet.whole else (shift, sheet.pieces[-1][2][1])
     pairs = _with_near(sheet, outputs)
     before: list[Box] = []
-    with contextlib.closing(_all_frames(sheet)) as frames:
+    # Two cores are full with a thread that decodes and one that encodes; more of either take the time from the other.
+    with contextlib.closing(_all_frames(sheet, steady=encoding_threads() == 1)) as frames:
         first = next(frames)
         planar = first.planar()
         with (
@@ -214,10 +215,13 @@ def _hide_and_draw(
     return hidden
 
 
-def _all_frames(sheet: Sheet) -> Generator[Frame, None, None]:
+def _all_frames(sheet: Sheet, *, steady: bool = False) -> Generator[Frame, None, None]:
+    """``steady``: decode all with one thread, and not only what was found damaged; whole pieces are the same so."""
     offset = 0
-    for _, _, limits, decoded, steady in sheet.pieces:
-        with FileSource(sheet.path, *limits, steady=steady) as source:
+    for _, _, limits, decoded, damaged in sheet.pieces:
+        if not decoded:
+            continue  # nothing of it can be
+        with FileSource(sheet.path, *limits, steady=steady or damaged) as source:
             for frame in source.ahead():
                 frame.index += offset
                 yield frame

@@ -63,6 +63,18 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(loaded, name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):  # click looks for similar ones where it finds none
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, 1)
+            raise click.UsageError(
+                f"No such command {args[0]!r}." + (f" Did you mean {close[0]!r}?" if close else ""), ctx
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _SUMMARIES[name]) for name in COMMANDS])
@@ -110,6 +122,9 @@ def invoke(args: list[str] | None = None, **extra: Any) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
+            hint = "A name or file that begins with a dash goes after -- ."
+            error = click.UsageError(f"{error.format_message()} {hint}", error.ctx)
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -47,4 +47,9 @@ def calibrate(unknown: Path | None, forget: bool, settings: Settings) -> int:
         result.store(gallery, engine.embedder.space)
         for line in study.report(result):
             click.echo(line)
+        doubtful = list(study.doubtful())
+        for line in doubtful[:5]:
+            common.note(f"{line}; if it is that person, take it out and calibrate again")
+        if len(doubtful) > 5:
+            common.note(f"{len(doubtful) - 5} more photos of strangers look like somebody enrolled")
     return 0

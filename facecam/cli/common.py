@@ -45,11 +45,21 @@ def open_gallery() -> Gallery | None:
 def open_matcher(engine: Engine, gallery: Gallery | None) -> Matches:
     """The gallery's matcher; says once when nobody is enrolled."""
     matcher = engine.matcher(gallery)
+    advise(matcher, engine)
+    return matcher
+
+
+def advise(matcher: Matches, engine: Engine) -> None:
+    """Say what the user should know about who can be named; once, and after everything that may be wrong is known."""
     if not len(matcher):
         note("nobody is enrolled, so everybody is unknown; run: facecam enroll --name NAME PHOTO")
+    elif engine.enrols and engine.curve is None and engine.settings.threshold is None:
+        note(
+            f"no impostor curve is known of this embedder, so --max-false-names cannot be kept: names are given from "
+            f"similarity {matcher.threshold:g} on, however many are enrolled; see docs/models.md, or give --threshold"
+        )
     if advice := getattr(matcher, "advice", None):
         note(advice)
-    return matcher
 
 
 def failed(lines: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
-from facecam.cli.printing import open_gallery
+from facecam.cli.printing import count, open_gallery
 from facecam.errors import FacecamError, NoFaceFound, SourceError, UsageFault
 from facecam.people.names import escaped
 from facecam.settings import Settings
@@ -63,6 +64,8 @@ def enroll(
         people = [(clean_name(folder.name), (folder,)) for folder in _sub_folders(from_dir)]
     else:
         people = [(clean_name(name or ""), paths or None)]
+        if len(paths) == 1 and not paths[0].exists():
+            raise SourceError(f"{paths[0]}: no such file or folder")
     common.import_cv2()
     from facecam.enrolment import Enroller, EnrolOptions
 
@@ -92,16 +95,21 @@ def _sub_folders(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not found:
         raise UsageFault(f"{folder}: has no sub-folders; --from-dir takes one sub-folder for each person")
+    from facecam.video.photos import IMAGE_SUFFIXES
+
+    loose = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if loose:
+        common.note(
+            f"{count(len(loose), 'photo')} directly in {escaped(str(folder))} left out ({escaped(loose[0])} ...): "
+            "whose they are, the name of a sub-folder tells"
+        )
     return found
 
 
 def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Path, ...]) -> None:
     from facecam.enrolment import ADDED, DUPLICATE, UNREADABLE, expand_photos, without_outliers
+    from facecam.guidance import of_video
     from facecam.video.photos import IMAGE_SUFFIXES
-
-    missing = [path for path in paths if not path.exists()]
-    if missing and len(paths) == 1:
-        raise SourceError(f"{missing[0]}: no such file or folder")
 
     space = enroller.engine.embedder.space
     seen: set[str] = set()
@@ -113,32 +121,43 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
 
     verdicts: list[Verdict] = []
     samples: list[Sample] = []
+    places: dict[str, str] = {}  # of samples, by their digest: where in a folder's sub-folders they are
     for path in expand_photos(paths):
         if path.suffix.lower() in IMAGE_SUFFIXES or not path.exists():
             found: Iterable[Verdict] = [enroller.photo(path, known)]
         else:
-            found = enroller.video(path, known)
+            found = of_video(enroller, path, known)
+        place = _place(path, paths)
         for verdict in found:
             verdicts.append(verdict)
             detail = f" ({verdict.detail})" if verdict.detail else ""
-            click.echo(escaped(f"  {verdict.source}: {verdict.kind}{detail}"))
+            click.echo(escaped(f"  {place}{verdict.source}: {verdict.kind}{detail}"))
             if verdict.sample is not None:
                 samples.append(verdict.sample)
+                places[verdict.sample.digest] = place
     if not samples:
         if verdicts and all(v.kind == DUPLICATE for v in verdicts):
             click.echo(f"{name}: nothing new; every picture is enrolled already")
             return
         if len(verdicts) == 1 and verdicts[0].kind == UNREADABLE:
             raise SourceError(f"{paths[0]}: {verdicts[0].detail}")
-        what = f"none of {len(verdicts)} pictures" if verdicts else "no picture was given that"
-        raise NoFaceFound(f"{name}: {what} gave a usable face; nothing was enrolled")
+        if not verdicts:
+            raise NoFaceFound(f"{paths[0]}: no photos in it, so nothing was enrolled (a video is named by itself)")
+        raise NoFaceFound(f"{name}: none of {count(len(verdicts), 'picture')} gave a usable face; nothing was enrolled")
     templates = gallery.templates(space)
     known_vectors = templates.vectors[[templates.names[i] == name for i in templates.owner]]
     samples, refused = without_outliers(samples, known_vectors, enroller.engine.threshold)
     for sample, similarity in refused:
         click.echo(
-            f"  {sample.source}: unlike the others (similarity {similarity:.2f} to them), not enrolled; "
-            "if it is the same person, enrol it alone"
+            escaped(
+                f"  {places[sample.digest]}{sample.source}: unlike the others (similarity {similarity:.2f} to them), "
+                "not enrolled; if it is the same person, enrol it alone"
+            )
+        )
+    if refused and len(set(places.values())) > 1:
+        folder = next(path for path in paths if path.is_dir())
+        common.note(
+            f"a sub-folder for each person is read by: facecam enroll --from-dir {escaped(shlex.quote(str(folder)))}"
         )
     if not samples:
         raise NoFaceFound(f"{name}: the pictures do not look like one person; nothing was enrolled")
@@ -146,6 +165,15 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
     kinds = {v.kind for v in verdicts} - {ADDED}
     rest = ", ".join(f"{sum(v.kind == kind for v in verdicts)} {kind}" for kind in sorted(kinds))
     _summary(name, added, rest)
+
+
+def _place(path: Path, given: tuple[Path, ...]) -> str:
+    """The sub-folder in which a photo of a given folder was found, "" without one; for the eye."""
+    for folder in given:
+        if path != folder and path.is_relative_to(folder):
+            below = path.parent.relative_to(folder)
+            return f"{below}{os.sep}" if below.parts else ""
+    return ""
 
 
 def _summary(name: str, added: object, rest: str = "") -> None:
@@ -160,7 +188,7 @@ def _summary(name: str, added: object, rest: str = "") -> None:
 
 
 def _from_camera(name: str, enroller: Enroller, gallery: Gallery, spec: str) -> None:
-    from facecam.enrolment import Guide
+    from facecam.guidance import Guide
     from facecam.values import Match, Sighting
     from facecam.video.overlay import draw
     from facecam.video.sources import open_source

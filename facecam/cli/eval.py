@@ -306,10 +306,12 @@ def _say_clip(result: Mapping[str, Any]) -> None:
     )
     for name, person in result["people"].items():
         wait = person["time_to_name"]
+        waits = [a["face_to_name"] for a in person["appearances"] if a["face_to_name"] is not None]
         click.echo(
             f"{name}: F1 {_share(person['f1'])}, precision {_share(person['precision'])}, recall "
             f"{_share(person['recall'])} of {person['frames']} frames; "
             + ("never named live" if wait is None else f"named {wait:.2f} s after the first face")
+            + (f", {max(waits):.2f} s when it came again" if waits and max(waits) > wait else "")
             + ("" if person["enrolled"] else "; not enrolled")
         )
     for entry in result["false_name_list"]:

@@ -16,6 +16,7 @@ from facecam.cli.options import settings as setting_options
 from facecam.cli.printing import count
 from facecam.cli.progress import AUTO, MODES, run_progress
 from facecam.errors import FacecamError, PersonNotFound, SourceError, UsageFault
+from facecam.people.names import escaped
 from facecam.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def label(
     with contextlib.ExitStack() as stack:
         opened = common.open_engine(settings)
         gallery = stack.enter_context(_closing(common.open_gallery()))
-        matcher = common.open_matcher(opened, gallery)
+        matcher = opened.matcher(gallery)
         book = opened.book(gallery, common.note)
         tools = Tools(opened, matcher, book, study, _only(people, matcher.names))
         prepare(outputs)
@@ -130,9 +131,11 @@ def label(
         if index is not None:
             stack.enter_context(alone(index))
             kept = stack.enter_context(ArchiveIndex.open(index, create=True))
+        crew = _crew(_Work(workers, engine, address), tools)
+        common.advise(matcher, opened)
         run = stack.enter_context(run_progress(mode, len(items)))
         outcome = label_files(
-            items, tools, outputs, index=kept, resume=resume, crew=_crew(_Work(workers, engine, address), tools),
+            items, tools, outputs, index=kept, resume=resume, crew=crew,
             watcher=run, finished=_say, problems=problems,
         )  # fmt: skip
     if len(items) + len(problems) == 1 and outcome.problems:
@@ -195,19 +198,21 @@ def _say(done: Labelled) -> None:
     people = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.people.items()) or "nobody named"
     unknown = f", {done.unknown} unknown {'track' if done.unknown == 1 else 'tracks'}" if done.unknown else ""
     rate = f", {done.frames / done.seconds:.0f} fps" if done.seconds else ""
-    click.echo(f"{done.path}: {people}{unknown}; {done.frames} frames{rate}")
+    shown = escaped(str(done.path))
+    click.echo(f"{shown}: {escaped(people)}{unknown}; {done.frames} frames{rate}")
     if done.damaged:
         many = count(done.damaged, "packet or frame", "packets or frames")
-        common.note(f"{done.path}: damaged or cut short, at least {many} bad or missing; labelled as far as it goes")
+        common.note(f"{shown}: damaged or cut short, at least {many} bad or missing; labelled as far as it goes")
     for warning in done.warnings:
-        common.note(warning)
-    faces = [path for path in done.outputs if path.parent.parent.name == CROPS_FOLDER]
+        common.note(escaped(warning))
+    faces = 0
     for path in done.outputs:
-        if path not in faces:
-            click.echo(f"  wrote {path}")
+        if path.parent.parent.name == CROPS_FOLDER:
+            faces, below = faces + 1, path.parent.parent
+        else:
+            click.echo(f"  wrote {escaped(str(path))}")
     if faces:
-        many = "1 picture of a face" if len(faces) == 1 else f"{len(faces)} pictures of faces"
-        click.echo(f"  wrote {many} below {faces[0].parent.parent}")
+        click.echo(f"  wrote {count(faces, 'picture of a face', 'pictures of faces')} below {escaped(str(below))}")
 
 
 def _say_photos(outcome: Outcome, output_dir: Path, outputs: Outputs) -> None:
@@ -226,6 +231,8 @@ def _say_photos(outcome: Outcome, output_dir: Path, outputs: Outputs) -> None:
         unknown = sum(done.unknown for done in photos)
         empty = sum(1 for done in photos if not done.people and not done.unknown)
         named = ", ".join(f"{name} {count:.0f}" for name, count in sorted(people.items())) or "nobody named"
-        click.echo(f"{len(photos)} of {asked} photos: {named}; {unknown} unknown faces, {empty} photos without a face")
+        click.echo(
+            f"{len(photos)} of {asked} photos: {escaped(named)}; {unknown} unknown faces, {empty} photos without a face"
+        )
     for path in outcome.shared:
-        click.echo(f"  wrote {path}")
+        click.echo(f"  wrote {escaped(str(path))}")

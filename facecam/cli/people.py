@@ -125,13 +125,13 @@ def merge(ctx: click.Context, source: str, target: str, as_json: bool) -> None:
     if as_json or ctx.obj:
         print_json({**_facts(person), "moved": merged.moved, "duplicates": merged.duplicates})
     else:
-        known = f", {merged.duplicates} were there already" if merged.duplicates else ""
+        known = f"; {merged.duplicates} there already" if merged.duplicates else ""
         click.echo(
             f"{escaped(source)} is now part of {escaped(person.name)}: {count(merged.moved, 'sample')} moved{known}."
         )
 
 
-@people.command(epilog="Example: facecam people remove Ada -y")
+@people.command(epilog="Example: facecam people remove Ada -y; facecam people remove Ada --index archive.db")
 @click.argument("name")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option(

@@ -158,6 +158,8 @@ def _samples(
             problems.append(f"{verdict.source}: {verdict.kind} ({verdict.detail})")
         else:
             samples.append(verdict.sample)
+            if verdict.faces > 1:
+                common.note(f"{escaped(verdict.source)}: {verdict.faces} faces; took the largest")
     for clip, number in tracks:
         samples.append(sample_of_track(engine, clip, sightings or sightings_file(clip), number))
     return samples, problems

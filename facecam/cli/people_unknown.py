@@ -121,7 +121,7 @@ def _draw(gallery: Gallery, everyone: list[Unknown], sheet: Path, overwrite: boo
 @AS_JSON
 @setting_options("device", "pack", "threads")
 @click.pass_context
-def name(ctx: click.Context, unknown: str, name: str, index: Path | None, as_json: bool, settings: Settings) -> None:
+def name(ctx: click.Context, unknown: str, name: str, index: Path | None, as_json: bool, settings: Settings) -> int:
     """Give an unknown person a name, or add what was seen of them to a person of that name."""
     from facecam.people import strangers
 
@@ -144,7 +144,8 @@ def name(ctx: click.Context, unknown: str, name: str, index: Path | None, as_jso
     if index is not None:
         from facecam.cli.relabel import relabelled
 
-        relabelled(index, settings, quiet=as_json or bool(ctx.obj))
+        return 1 if relabelled(index, settings, quiet=as_json or bool(ctx.obj)).problems else 0
+    return 0
 
 
 @click.command(epilog='Example: facecam people forget "Unknown 12" -y')

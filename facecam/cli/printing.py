@@ -106,11 +106,11 @@ class _Done(Protocol):
     def problem(self) -> str | None: ...
 
 
-def erased_too(done: _Done, whom: str, *, quiet: bool) -> int:
+def erased_too(done: _Done, whom: str, *, quiet: bool, noun: str = "gallery") -> int:
     """Say which copies went with a deletion, and what may be left; the exit code.
 
     Args:
-        quiet: problems only.
+        quiet: problems only. noun: what it was deleted from.
     """
     if not quiet:
         for path in done.backups:
@@ -121,8 +121,8 @@ def erased_too(done: _Done, whom: str, *, quiet: bool) -> int:
         click.echo(f"facecam: the backup {escaped(str(path))} still holds {whom}; delete it", err=True)
     if done.problem:
         click.echo(
-            f"facecam: traces of {whom} may be left in the gallery's files ({done.problem}); "
-            "they are erased when facecam next opens the gallery",
+            f"facecam: traces of {whom} may be left in the {noun}'s files ({done.problem}); "
+            f"they are erased when facecam next opens the {noun}",
             err=True,
         )
     return 1 if done.problem or done.stale else 0

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from facecam.people.gallery import Gallery
     from facecam.people.records import Removed
 
+#: Of outputs that cannot be written so many are told one by one: a full disk may mean all of them.
+_TOLD = 10
+
 
 @click.command(
     epilog="Example: facecam relabel --index archive.db",
@@ -49,9 +52,10 @@ def relabel(index: Path, as_json: bool, settings: Settings) -> int:
                 "tracks": done.tracks,
                 "written": [str(path) for path in done.outputs],
                 "stale": [str(path) for path in done.stale],
+                "absent": [str(path) for path in done.absent],
             }
         )
-    return 0
+    return 1 if done.problems else 0
 
 
 def relabelled(index: Path, settings: Settings, *, quiet: bool = False) -> Relabelled:
@@ -116,10 +120,10 @@ def forgotten(
     if not quiet:
         click.echo(f"{escaped(name)}: {count(tracks, 'track')} of {escaped(str(index))} hold no vector or picture now.")
     _tell(done, quiet)
-    code = erased_too(erased, f"{escaped(name)} in {escaped(str(index))}", quiet=quiet)
+    code = erased_too(erased, f"{escaped(name)} in {escaped(str(index))}", quiet=quiet, noun="index")
     for other in others:
         common.note(f"{escaped(other)}: was analysed by another model and still holds the person; label it again")
-    return max(code, 1 if others else 0), removed
+    return max(code, 1 if others or done.problems else 0), removed
 
 
 def _tell(done: Relabelled, quiet: bool) -> None:
@@ -132,4 +136,14 @@ def _tell(done: Relabelled, quiet: bool) -> None:
         common.note(f"{count(done.skipped, 'file')} were analysed by another model; label them again to name them")
     if done.stale:
         shown = escaped(str(done.stale[0])) + (" ..." if len(done.stale) > 1 else "")
-        common.note(f"{count(len(done.stale), 'labelled copy', 'labelled copies')} still show the old names: {shown}")
+        common.note(
+            f"{count(len(done.stale), 'labelled copy', 'labelled copies')} still show the old names: {shown}; facecam "
+            "label with --resume draws them anew"
+        )
+    for folder in done.absent:
+        common.note(
+            f"{escaped(str(folder))}: is not there, so nothing in it was written anew; relabel again when it is"
+        )
+    common.failed(list(done.problems[:_TOLD]))
+    if len(done.problems) > _TOLD:
+        common.note(f"{len(done.problems) - _TOLD} more outputs could not be written")

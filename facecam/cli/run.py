@@ -11,6 +11,7 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
+from facecam.cli.printing import count
 from facecam.errors import SourceError
 from facecam.settings import Settings, home
 
@@ -50,7 +51,20 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
     raise click.BadParameter(f"expected seconds from 0.2s to 3600s, such as 5s, not {value!r}")
 
 
+class _Run(click.Command):
+    """Says where a file or an address goes that was given as it is to other commands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            raise click.UsageError(f"{error.message}; a camera, stream or video goes after --source", ctx) from None
+
+
 @click.command(
+    cls=_Run,
     epilog="Example: facecam run --source 0 --events events.jsonl",
     short_help="Label a live camera, stream or video.",
 )
@@ -161,6 +175,8 @@ def run(settings: Settings, **given: Any) -> int:
                 outlets.reopen()
                 common.note("the gallery is read anew")
 
+        if hidden and order.events is None and order.record is None and not couriers:
+            common.note("nothing is shown or written; --events - prints who comes and goes")
         view = LiveView(
             [(source, engine.recogniser(matcher)) for source in sources],
             LiveOptions(order.record, order.mirror, order.blur, order.max_seconds, engine.device.name),
@@ -177,7 +193,7 @@ def run(settings: Settings, **given: Any) -> int:
             manager.stopping()
         names = ", ".join(sorted(outcome.names)) or "nobody named"
         rate = outcome.frames / outcome.seconds if outcome.seconds else 0.0
-        common.note(f"{outcome.frames} frames in {outcome.seconds:.1f} s ({rate:.0f} fps): {names}")
+        common.note(f"{count(outcome.frames, 'frame')} in {outcome.seconds:.1f} s ({rate:.0f} fps): {names}")
     return 0
 
 

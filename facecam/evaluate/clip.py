@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -205,8 +206,11 @@ def run_clip(
     """
     with FileSource(clip) as source:
         seen = watch(engine.recogniser(matcher), source, progress, source.info.frames)
+    with clip.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     data = {
         "clip": clip.name,
+        "clip_sha256": digest,
         "frames": len(seen),
         "seconds": round(_duration(seen), 3),
         "people_enrolled": len(matcher),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -185,6 +186,20 @@ def _embed_some(engine: Engine, paths: Sequence[Path]) -> tuple[list[int], Vecto
     # One way after the other and not mirror=True: the plain vectors come along for nothing.
     plain, turned = (embed_stills(engine.embedder, part, mirror=False) for part in (faces, flipped))
     return rows, plain, unit_sums(np.stack([plain, turned], axis=1)), unread
+
+
+def data_of(embedded: Embedded) -> dict[str, Any]:
+    """What a result says of its pictures: how many, and a hash of their names and sizes, which tells other data."""
+    digest = hashlib.sha256()
+    for path in embedded.paths:
+        size = path.stat().st_size if path.is_file() else -1
+        digest.update(f"{path.parent.name}/{path.name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return {
+        "images": len(embedded.paths),
+        "images_sha256": digest.hexdigest(),
+        "images_without_face": int((~embedded.found).sum()) - len(embedded.problems),
+        "images_unreadable": len(embedded.problems),
+    }
 
 
 def facts(engine: Engine, kind: str, data: dict[str, Any]) -> dict[str, Any]:

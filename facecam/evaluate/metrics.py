@@ -122,7 +122,7 @@ def verification(scores: Scores, truth: Truth, fold: NDArray[np.int64], scored: 
         "eer": equal_error(far, tar),
         "threshold": float(folds.thresholds.mean()),
         "folds": [round(float(value), 6) for value in folds.accuracy],
-        "roc": _thin({"far": far, "tar": tar}),
+        "roc": _thin(_corners({"far": far, "tar": tar}, far)),
         "scores": {
             "from": low,
             "to": high,
@@ -167,6 +167,17 @@ def _histogram(scores: Scores, low: float, high: float) -> list[int]:
     return [int(c) for c in counts]
 
 
+def _corners(curve: dict[str, Scores], rate: Scores) -> dict[str, Scores]:
+    """The first point of a curve, and each before its rate rises: the loosest of the thresholds with one rate.
+
+    Args:
+        rate: ascending, one of the curve's columns.
+    """
+    keep = np.append(np.diff(rate) > 0, True)
+    keep[0] = True
+    return {name: values[keep] for name, values in curve.items()}
+
+
 def _thin(curve: dict[str, Scores]) -> dict[str, list[float]]:
     """A curve with fewer points; those at low rates, which matter most, are kept densest."""
     first = next(iter(curve.values()))
@@ -202,13 +213,12 @@ def identification(top: Scores, right: Truth, strangers: Scores) -> dict[str, An
     thresholds = np.unique(np.concatenate([stray, top[right]]))[::-1]
     fpir = np.searchsorted(np.sort(strangers), thresholds, side="left")
     hits = np.sort(top[right])
-    figures["det"] = _thin(
-        {
-            "fpir": 1 - fpir / len(strangers),
-            "fnir": 1 - (len(hits) - np.searchsorted(hits, thresholds, side="left")) / len(top),
-            "threshold": thresholds,
-        }
-    )
+    curve = {
+        "fpir": 1 - fpir / len(strangers),
+        "fnir": 1 - (len(hits) - np.searchsorted(hits, thresholds, side="left")) / len(top),
+        "threshold": thresholds,
+    }
+    figures["det"] = _thin(_corners(curve, curve["fpir"]))
     return figures
 
 

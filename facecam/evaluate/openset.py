@@ -21,6 +21,7 @@ from facecam.evaluate.faces import (
     Progress,
     Vectors,
     by_person,
+    data_of,
     embed_files,
     facts,
     pictures,
@@ -140,17 +141,9 @@ def run_folders(
         np.arange(second, len(embedded.paths)),
     )
     sections = {variant: measure(engine, embedded, variant, roles) for variant in VARIANTS}
-    data = _data(embedded) | {"protocol": "folders"}
+    data = data_of(embedded) | {"protocol": "folders"}
     top = {name: value for name, value in sections[MIRROR].items() if name != "det"}
     return facts(engine, "openset", data) | {"variant": MIRROR} | top | sections, embedded.problems
-
-
-def _data(embedded: Embedded) -> dict[str, Any]:
-    return {
-        "images": len(embedded.paths),
-        "images_without_face": int((~embedded.found).sum()) - len(embedded.problems),
-        "images_unreadable": len(embedded.problems),
-    }
 
 
 # --- random halves ---------------------------------------------------------------------------------------
@@ -245,7 +238,7 @@ def run_halves(
         people[name] = list(range(start, start + len(paths)))
     draws = [draw_half(several, seed, number) for number in range(halves)]
     digest = hashlib.sha256(json.dumps(draws, ensure_ascii=False).encode()).hexdigest()
-    data = _data(embedded) | {
+    data = data_of(embedded) | {
         "protocol": "halves",
         "halves": halves,
         "seed": seed,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facecam.engine import Engine
 from facecam.errors import SourceError, UsageFault
-from facecam.evaluate.faces import MIRROR, VARIANTS, Embedded, Progress, embed_files, facts
+from facecam.evaluate.faces import MIRROR, VARIANTS, Embedded, Progress, data_of, embed_files, facts
 from facecam.evaluate.metrics import verification
 from facecam.video.photos import IMAGE_SUFFIXES
 
@@ -139,13 +139,10 @@ def run_pairs(
     if not any(path.is_file() for path in paths):
         raise SourceError(f"{images}: none of the pictures of {pairs_file.name} is here; expected such as {paths[0]}")
     embedded = embed_files(engine, paths, progress, workers=workers)
-    data = {
+    data = data_of(embedded) | {
         "pairs_file": pairs_file.name,
         "pairs_sha256": hashlib.sha256(pairs_file.read_bytes()).hexdigest(),
-        "images": len(paths),
         "people": len({name for name, _ in names}),
-        "images_without_face": int((~embedded.found).sum()) - len(embedded.problems),
-        "images_unreadable": len(embedded.problems),
     }
     if only is not None:
         data["pairs_left_out"] = asked - len(pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -62,8 +63,8 @@ def plot_pairs(result: Mapping[str, Any], folder: Path) -> list[Path]:
         curve, accuracy = result[variant]["roc"], result[variant]["accuracy"]
         far = [max(_FLOOR, v) for v in curve["far"]]
         axes.plot(far, curve["tar"], drawstyle="steps-post", label=f"{_TITLES[variant]}: accuracy {accuracy:.4f}")
-    lowest = min(min((v for v in result[k]["roc"]["tar"] if v > 0), default=0.0) for k in VARIANTS)
-    axes.set(xscale="log", xlim=(1e-4, 1), ylim=(max(0.0, min(0.9, lowest)) if lowest > 0.5 else 0.0, 1.005))
+    lowest = min(result[variant]["tar_at_far"]["0.0001"] for variant in VARIANTS)  # where the axis begins
+    axes.set(xscale="log", xlim=(1e-4, 1), ylim=(max(0.0, math.floor(lowest * 20 - 0.5) / 20), 1.005))
     axes.set(xlabel="false accept rate", ylabel="true accept rate", title=_title(result, "ROC"))
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="lower right")

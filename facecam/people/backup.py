@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from facecam.errors import GalleryDamaged, OutputError, SourceError, UsageFault
 from facecam.people import copies, files
-from facecam.people.database import Database, overwrite
+from facecam.people.database import Database, erase_within, overwrite
 from facecam.people.gallery import Gallery
 from facecam.people.names import escaped
 from facecam.people.soundness import checked_copy
-from facecam.people.sqlite import utc_now
+from facecam.people.sqlite import translated, utc_now
 from facecam.people.store import GALLERY, open_gallery_file
+
+#: A gallery that is not in use: advice about the one in use would mislead.
+_BACKUP: Final = dataclasses.replace(GALLERY, remedy=lambda path: "name a file that facecam people backup wrote")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,9 @@ def restore(path: Path, file: Path | None = None) -> Restored:
         raise UsageFault(f"{escaped(str(source))}: is the gallery itself; name a backup of it")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with files.draft(path) as made:
-        checked_copy(source, made, GALLERY)
+        checked_copy(source, made, _BACKUP)
+        with translated(source, _BACKUP, files_too=True):
+            erase_within(made)
         known: list[list[str]] = []
         try:
             present = open_gallery_file(path, create=False) if os.path.lexists(path) else None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.errors import UsageFault
+from facecam.people.records import Person
 
 #: Highest threshold that is ever chosen: above it not even the same photo would do.
 CEILING: Final = 0.995
@@ -91,6 +92,8 @@ LOOSEST: Final = -0.01
 class _Keeper(Protocol):
     """What is used of a gallery."""
 
+    def people(self) -> Sequence[Person]: ...
+
     def setting(self, key: str) -> Any: ...
 
     def set_setting(self, key: str, value: Any) -> None: ...
@@ -113,11 +116,13 @@ class Calibration:
 
     @classmethod
     def of(cls, gallery: _Keeper, space: str) -> Calibration | None:
-        """The one stored with the gallery for a vector space, if any."""
+        """The one stored with the gallery for a vector space, if any; its offsets are those of people still there."""
         data = gallery.setting(f"{_KEY}:{space}")
         if not isinstance(data, dict):
             return None
-        return cls(float(data["shift"]), dict(data["offsets"]), int(data["strangers"]), int(data["people"]))
+        kept = data["offsets"]
+        offsets = {p.name: float(kept[_mark(p)]) for p in gallery.people() if _mark(p) in kept} if kept else {}
+        return cls(float(data["shift"]), offsets, int(data["strangers"]), int(data["people"]))
 
     @staticmethod
     def forget(gallery: _Keeper, space: str) -> None:
@@ -125,9 +130,15 @@ class Calibration:
         gallery.set_setting(f"{_KEY}:{space}", None)
 
     def store(self, gallery: _Keeper, space: str) -> None:
-        """Keep it with the gallery."""
-        data = {"shift": self.shift, "offsets": dict(self.offsets), "strangers": self.strangers, "people": self.people}
+        """Keep it with the gallery. Names are not kept: people get other ones, and those removed must leave none."""
+        offsets = {_mark(p): self.offsets[p.name] for p in gallery.people() if p.name in self.offsets}
+        data = {"shift": self.shift, "offsets": offsets, "strangers": self.strangers, "people": self.people}
         gallery.set_setting(f"{_KEY}:{space}", data)
+
+
+def _mark(person: Person) -> str:
+    """Says which person it is, whatever the name; the number alone may be given again after a removal."""
+    return f"{person.id} {person.created}"
 
 
 def calibrate(
@@ -152,6 +163,10 @@ def calibrate(
     quantile = max(0.01, 10 / len(flat))
     measured = float(np.quantile(flat, 1 - quantile))
     expected = float(np.mean([_similarity_at(curve, quantile, int(k)) for k in samples]))
+    shift = measured - expected
+    if shift < 0:  # it is loosened only as far as it may be, had chance been as kind as it is once in forty times
+        tail = quantile * len(flat)
+        shift = min(0.0, float(np.quantile(flat, 1 - (tail - 2 * np.sqrt(tail)) / len(flat))) - expected)
     offsets = {}
     for name, column, count in zip(names, scores.T, samples):
         mine = column[np.isfinite(column)]
@@ -161,7 +176,7 @@ def calibrate(
             if excess > 0.005:
                 offsets[name] = round(min(excess, 0.03), 4)
     strangers = int(np.isfinite(scores).any(axis=1).sum())
-    return Calibration(round(max(LOOSEST, measured - expected), 4), offsets, strangers, len(names))
+    return Calibration(round(max(LOOSEST, shift), 4), offsets, strangers, len(names))
 
 
 def _similarity_at(curve: ImpostorCurve, rate: float, samples: int) -> float:

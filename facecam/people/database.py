@@ -25,8 +25,6 @@ from facecam.people.sqlite import Connection, Kind
 ERASE_PATIENCE: Final = 5.0
 #: Entry of the table of small facts that differs after every `overwrite`.
 ORIGIN: Final = "origin"
-#: VACUUM builds its copy in memory below this size, so that no face is written outside the home.
-_VACUUM_IN_MEMORY: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +156,7 @@ class Database:
                         gone.append(copy)
             with self._lock, sqlite.translated(self.path, self.kind, files_too=True):
                 db = self._connection
-                small = self.path.stat().st_size < _VACUUM_IN_MEMORY
-                db.execute(f"PRAGMA temp_store = {'MEMORY' if small else 'FILE'}")
-                sqlite.patiently(lambda: db.execute("VACUUM"))
+                sqlite.vacuum(db, self.path.stat().st_size)
                 db.execute(f"PRAGMA busy_timeout = {int(ERASE_PATIENCE * 1000)}")
                 busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 db.execute(f"PRAGMA busy_timeout = {int(sqlite.PATIENCE * 1000)}")
@@ -199,6 +195,17 @@ def overwrite(present: Database, source: Path) -> None:
 def mark_erase(db: Connection) -> None:
     """Note, within a deletion's transaction, that `Database.erase` is due."""
     db.execute("INSERT OR REPLACE INTO meta VALUES ('erase', 1)")
+
+
+def erase_within(copy: Path) -> None:
+    """Erase in a copy, which nobody else uses, what its original had still to erase.
+
+    Opening it in the original's place would do it, too, and delete what was kept aside there a moment before.
+    """
+    with contextlib.closing(sqlite.connect(copy.as_uri() + "?mode=rw")) as db:
+        db.execute("PRAGMA journal_mode = MEMORY").fetchone()  # a journal would hold what is to be erased
+        if db.execute("DELETE FROM meta WHERE key = 'erase'").rowcount:
+            sqlite.vacuum(db, copy.stat().st_size)
 
 
 def open_database(path: Path, kind: Kind, *, create: bool = True, ask: Callable[[], str] | None = None) -> Database:

@@ -86,9 +86,15 @@ def _parse(data: bytes, shown: str) -> list[Newcomer]:
         document = json.loads(text, parse_constant=_refuse_constant)
         del text
         return list(_people(document))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        what, place = ("text", error.start) if isinstance(error, UnicodeDecodeError) else ("JSON", error.pos)
+        raise GalleryError(
+            f"{shown}: is not a whole facecam export: it is no {what} from character {place} on; nobody was imported: "
+            "name a file that facecam people export wrote"
+        ) from error
     except RecursionError as error:
         raise GalleryError(f"{shown}: is nested too deep for a facecam export; nobody was imported") from error
-    except ValueError as error:  # not UTF-8, not JSON, or a field that `_people` refuses
+    except ValueError as error:  # a field that `_people` refuses
         raise GalleryError(
             f"{shown}: is not a whole facecam export: {_one_line(error)}; nobody was imported: export it again"
         ) from error

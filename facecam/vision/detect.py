@@ -6,8 +6,9 @@ where faces were can search there, at their scale, for a hundredth of the price 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -74,8 +75,12 @@ class Detector(Protocol):
     def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
         """Faces that show at some of those scales."""
 
-    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
-        """For each box the face found near it, or None."""
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
+        """For each box the face found near it, or None.
+
+        Args:
+            sized: numbers of the boxes whose size is right: where that is cheaper, the answer keeps it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +193,22 @@ class MmodDetector:
                 faces.append(_face(peak, sx, sy, (left - BORDER) / sx, (top - BORDER) / sy))
         return found
 
-    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         if not boxes:
             return []
         side = round(WINDOW * FOLLOW_REACH)
-        places = []
-        for x, y, w, h in boxes:
-            for zoom in (1 / FOLLOW_SPREAD, FOLLOW_SPREAD):
+        places, counts = [], []
+        for number, (x, y, w, h) in enumerate(boxes):
+            zooms = (1.0,) if number in sized else (1 / FOLLOW_SPREAD, FOLLOW_SPREAD)
+            counts.append(len(zooms))
+            for zoom in zooms:
                 scale = WINDOW / (max(w, h) * zoom)
                 places.append((x + w / 2 - side / 2 / scale, y + h / 2 - side / 2 / scale, scale))
-        scores = self._scores(image, places, side)
+        scores = iter(self._scores(image, places, side))
         found: list[Face | None] = []
-        for i in range(len(boxes)):
+        for count in counts:
             pair = []
-            for score, placed in scores[2 * i : 2 * i + 2]:
+            for score, placed in itertools.islice(scores, count):
                 peaks = _peaks(score, SCORE - 0.5)
                 if peaks:
                     # The crop is centred on the guess: of several faces the nearest one is this track's.

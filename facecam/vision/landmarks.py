@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.values import Face, Image
-from facecam.zoo.session import Model
+from facecam.zoo.session import Model, spread
 
 #: Shifts (x, y) and scales of a face's box, in shares of its size, that cancel out: looking from each and taking the
 #: mean steadies the points of a predictor that starts from the box. On the pairs of lfw_dev six views raised the AUC
@@ -21,10 +21,11 @@ STEADYING: Final = ((0.0, 0.0, 1.0), (0.04, 0.03, 0.95), (-0.05, 0.02, 1.05), (0
 class Landmarker:
     """Runs a landmark model over all the faces of a frame at once."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, lanes: int = 1) -> None:
         if model.card.kind != "landmarks" or model.card.landmarks is None:
             raise ValueError(f"{model.card.name} is a {model.card.kind}, not a landmark model")
         self.model = model
+        self.lanes = lanes
         self.scheme: str = model.card.landmarks
 
     def locate(self, image: Image, faces: Sequence[Face]) -> list[Face]:
@@ -37,7 +38,9 @@ class Landmarker:
         if not bare:
             return list(faces)
         boxes = np.array([face.box for face in bare], np.float32)
-        points = self.model.run({"image": np.ascontiguousarray(image), "boxes": boxes})[0]
+        pixels = np.ascontiguousarray(image)
+        parts = np.array_split(boxes, min(self.lanes, len(boxes)))
+        points = np.concatenate(spread(lambda b: self.model.run({"image": pixels, "boxes": b})[0], parts, self.lanes))
         found = iter(points)
         return [
             face if face.landmarks is not None else replace(face, landmarks=next(found), scheme=self.scheme)

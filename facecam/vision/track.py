@@ -35,6 +35,7 @@ class Track:
         speed: of the centre, pixels a second.
         hits: detections so far; misses: looked for and not found, in a row.
         measured: the face of the last hit as the detector gave it, landmarks included.
+        rests: index of the frame before which nobody looks for it, so that it cannot be missed.
         first, last: index of the frame of the first and last hit; last_time: its time, seconds.
     """
 
@@ -49,6 +50,7 @@ class Track:
     speed: tuple[float, float] = (0.0, 0.0)
     best_score: float = 0.0
     measured: Face | None = None
+    rests: int = 0
 
     @property
     def confirmed(self) -> bool:
@@ -134,7 +136,7 @@ class Tracker:
         for track, answer in zip(self.tracks, answers):
             if answer is not None:
                 track.hit(answer, index, time)
-            else:
+            elif index >= track.rests:
                 track.misses += 1
         ended = [t for t in self.tracks if t.misses > (MAX_MISSES if t.confirmed else 1)]
         self.tracks = [t for t in self.tracks if t not in ended]

@@ -9,7 +9,7 @@ eye on its right, the tip of the nose, the left and the right mouth corner: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -107,7 +107,7 @@ class YuNetDetector:
         """Faces that show at some of those scales, best first."""
         return self._search([image], scales)[0]
 
-    def follow(self, image: Image, boxes: Sequence[Box]) -> list[Face | None]:
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         """For each box the face found near it at about its size, or None."""
         if not boxes:
             return []

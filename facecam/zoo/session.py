@@ -120,12 +120,17 @@ def _why_no_cuda() -> str | None:
     return None
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu_threads(asked: int = 0) -> int:
     """Threads for models on the CPU: as asked, else at most 4 and, above two cores, at most half of them."""
     if asked:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores if cores <= 2 else cores // 2))
+    here = cores()
+    return max(1, min(4, here if here <= 2 else here // 2))
 
 
 class Model:
@@ -146,6 +151,9 @@ class Model:
             v.name == card.input and v.type == "tensor(uint8)" and len(v.shape) == 4 for v in session.get_inputs()
         )
         self.device = "cuda" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+
+    def ready(self) -> None:
+        """Load what is loaded at the first use otherwise."""
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs in the order of ``card.outputs``."""
@@ -176,11 +184,17 @@ class _Later(Model):
         self._lock = threading.Lock()
         self.card, self.device, self.raw = card, device.name, raw
 
+    def ready(self) -> None:
+        self._model()
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return self._model().run(feeds)
+
+    def _model(self) -> Model:
         if self._made is None:
             with self._lock:
                 self._made = self._made or self._make()
-        return self._made.run(feeds)
+        return self._made
 
 
 def open_later(path: Path, *, device: Device, threads: int = 0, card: ModelCard) -> Model:
