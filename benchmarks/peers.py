@@ -110,6 +110,7 @@ def peer_yunet(job: dict[str, Any]) -> list[Any]:
     embedder = getattr(engine, "video_embedder", engine.embedder)
     # A classifier's vectors would need no alignment; the gallery's are the default embedder's.
     detector, result = None, []
+    engine.prepare()
     job["start"]()
     for frame in _frames(job["clip"], job["limit"]):
         scale = job["width"] / frame.shape[1]
