@@ -36,8 +36,6 @@ LOST_MISSES: Final = 2
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
 EMBED_UNSURE: Final = (3, 3, 3, 6, 12, 12, 24)
 EMBED_SURE: Final = 45
-#: The same of a file, whose people are named at its end, so many times longer while nobody is named.
-UNHURRIED: Final = 1
 #: A vector that agrees less than this with the track's own mean casts doubt (other views of one face in a clip
 #: agree by 0.9 and more, two people by 0.8); this many doubts that agree with each other are another person.
 DOUBT: Final = 0.86
@@ -178,8 +176,8 @@ class Recogniser:
         tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
         scan: looks at whole frames. timing: where the time went.
         portraits: whether to keep each track's best picture.
-        patient: whether whoever calls follows faces back in time; then searches and embeddings are rarer, and tracks
-            that go on as expected rest.
+        patient: whether whoever calls follows faces back in time; then searches are rarer, and tracks that go on as
+            expected rest.
     """
 
     def __init__(
@@ -407,8 +405,6 @@ class Recogniser:
         evidence.decided = evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
         sure = evidence.decided and evidence.match.name is not None
         gap = EMBED_SURE if sure else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
-        if self.patient and not sure:
-            gap *= UNHURRIED
         evidence.next_frame = index + gap
 
     # --- answers -----------------------------------------------------------------------------------------
