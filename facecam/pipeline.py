@@ -31,11 +31,15 @@ from facecam.vision.embed import Embeds as Embeds
 from facecam.vision.portrait import Cutting
 from facecam.vision.track import Track, Tracker
 
-#: A believed face that was missed this often in a row is searched on the whole frame, at its size.
+#: A believed face that was missed this often in a row is searched at its size about where it should be, so many of its
+#: sizes to each side.
 LOST_MISSES: Final = 2
+LOST_REACH: Final = 3.0
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
 EMBED_UNSURE: Final = (3, 3, 3, 6, 12, 12, 24)
 EMBED_SURE: Final = 45
+#: A face that nobody resembles after so many embeddings, one of them good, is looked at as seldom as a named one.
+STRANGER_VECTORS: Final = 5
 #: A vector that agrees less than this with the track's own mean casts doubt (other views of one face in a clip
 #: agree by 0.9 and more, two people by 0.8); this many doubts that agree with each other are another person.
 DOUBT: Final = 0.86
@@ -200,8 +204,8 @@ class Recogniser:
         self.portraits = False
         self.scan = Scan(detector, settings, Timing())
         self._levels: tuple[Level, ...] = ()
-        self._lost: set[int] = set()
-        self._next_look = 0
+        self._lost: list[Track] = []
+        self._next_look = self._next_regular = 0
         self._gone: deque[tuple[float, Evidence]] = deque(maxlen=32)
         self._now = 0.0
 
@@ -240,13 +244,17 @@ class Recogniser:
             if frame.index < self._next_look:
                 return Step(False, cut, ended)
             if self.patient and not self._lost and all(t.rests > frame.index for t in self.tracker.tracks):
-                self._next_look = frame.index + self.settings.detect_every
+                self._next_look = self._next_regular = frame.index + self.settings.detect_every
                 return Step(False, cut, ended, passed=True)
         else:
             for track in self.tracker.tracks:
                 track.rests = 0
-        self._next_look = frame.index + self.settings.detect_every
+        if seen.found is not None or frame.index >= self._next_regular:
+            self._next_regular = frame.index + self.settings.detect_every
         over, moved = self._look(frame, seen.found or [])
+        # Of a new face nobody knows yet how fast it goes: a look at the next frame tells before it is out of reach.
+        fresh = any(track.hits == 1 and track.last == frame.index for track in self.tracker.tracks)
+        self._next_look = frame.index + 1 if fresh else self._next_regular
         ended += over
         ended += self._embed(frame)
         if self.patient:
@@ -262,10 +270,7 @@ class Recogniser:
         """Follow the tracks; returns those that ended, and the numbers of those that moved otherwise than expected."""
         with self.timing.stage("detect"):
             if self._lost:
-                lost = self._lost | {i + 2 for i in self._lost if i + 2 < len(self._levels)}
-                scales = [self._levels[i].scale for i in sorted(lost)]
-                found = merge([*found, *self.detector.detect_levels(frame.image, scales)])
-                self._lost.clear()
+                found = merge([*found, *self._search_lost(frame)])
             followed: list[Face | None] = []
             awake = [i for i, track in enumerate(self.tracker.tracks) if track.rests <= frame.index]
             if awake:  # else nobody may need the picture converted
@@ -281,7 +286,7 @@ class Recogniser:
             moved = set()
             for track in self.tracker.tracks:
                 if track.misses == LOST_MISSES and track.confirmed:
-                    self._lost |= self._levels_of(track)
+                    self._lost.append(track)
                 if track.id in expected and track.last == frame.index and track.measured is not None:
                     box, misses = expected[track.id]
                     agree = iou(box, track.measured.box)
@@ -291,10 +296,26 @@ class Recogniser:
                         self.evidence[track.id].next_frame = frame.index
             return ended, frozenset(moved)
 
-    def _levels_of(self, track: Track) -> set[int]:
-        """The two levels at which a face of this size shows best."""
+    def _search_lost(self, frame: Frame) -> list[Face]:
+        """Faces about those that were lost, of about their size."""
+        lost, self._lost = self._lost, []
+        found: list[Face] = []
+        for track in lost:
+            x, y, w, h = track.predict(frame.time)
+            left, top = max(0, round(x - LOST_REACH * w)), max(0, round(y - LOST_REACH * h))
+            part = frame.image[
+                top : max(0, round(y + h + LOST_REACH * h)), left : max(0, round(x + w + LOST_REACH * w))
+            ]
+            if min(part.shape[:2]) > 0:
+                faces = self.detector.detect_levels(part, self._scales_of(track))
+                found += [face.shifted(left, top) for face in faces]
+        return found
+
+    def _scales_of(self, track: Track) -> list[float]:
+        """The two levels at which a face of this size shows best, and those an octave below, which guide them."""
         size = track.box[2] / WINDOW
-        return set(sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2])
+        best = sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2]
+        return [self._levels[i].scale for i in sorted({*best, *(i + 2 for i in best if i + 2 < len(self._levels))})]
 
     def _is_sized(self, track: Track) -> bool:
         """Whether a track's size need not be measured at the next look: that of a file is at every second one."""
@@ -403,9 +424,15 @@ class Recogniser:
     def _judge(self, evidence: Evidence, index: int) -> None:
         evidence.match = self.matcher.match(evidence.vector[None])[0]
         evidence.decided = evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
-        sure = evidence.decided and evidence.match.name is not None
-        gap = EMBED_SURE if sure else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
+        gap = EMBED_SURE if self._is_sure(evidence) else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
         evidence.next_frame = index + gap
+
+    def _is_sure(self, evidence: Evidence) -> bool:
+        """Whether a track has a name, or good views of it are far from everybody."""
+        if not evidence.decided or evidence.match.name is not None:
+            return evidence.decided
+        seen = evidence.count >= STRANGER_VECTORS and evidence.best >= DENIAL_QUALITY
+        return seen and (evidence.match.similarity or 0.0) < self.likeness.doubt
 
     # --- answers -----------------------------------------------------------------------------------------
 

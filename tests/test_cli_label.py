@@ -231,7 +231,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path, own_hom
     deadline = time.monotonic() + 60
     while not out.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1.0)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from facecam.archive.analysis import Analysis, Record
 from facecam.engine import Engine
 from facecam.people.match import Matcher
-from facecam.pipeline import CutTest, Recogniser
+from facecam.people.quality import measure
+from facecam.pipeline import CutTest, Evidence, Recogniser
 from facecam.settings import Settings
 from facecam.values import DLIB5, Box, Face, Frame, Image
 from facecam.video.sources import SyntheticSource
@@ -315,6 +317,96 @@ def test_a_lost_face_is_searched_at_its_size_before_its_time_has_come() -> None:
         pipeline.step(frame)
         seen[frame.index] = [t.last for t in pipeline.tracker.tracks if t.box[0] > 150]
     assert min(k for k, hits in seen.items() if hits) <= 31 + 3 * 4
+
+
+class ShortSighted(FakeDetector):
+    """Follows no further than the real one: by the middle of its crop, 0.3 of the face."""
+
+    def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
+        answers = super().follow(image, boxes, sized)
+        return [
+            face if face is not None and abs(face.centre[0] - box[0] - box[2] / 2) < 0.3 * box[2] else None
+            for face, box in zip(answers, boxes)
+        ]
+
+
+@pytest.mark.parametrize("speed", [0.15, 0.22, -0.22])
+def test_somebody_who_walks_by_is_followed_from_the_first_frame_to_the_last(speed: float) -> None:
+    """Six of its sizes a second: at the next regular look a new face would be out of reach, in both directions."""
+    size, start = 40.0, 270.0 if speed < 0 else 10.0
+    script: dict[int, list[Box]] = {k: [(start + speed * size * (k - 7), 60.0, size, size)] for k in range(7, 35)}
+    pipeline = recogniser(script)
+    pipeline.detector = pipeline.scan._detector = ShortSighted(script)
+    records = list(Analysis(pipeline).records(SyntheticSource(frames(60), fps=30)))
+    assert [r.index for r in records[9:33] if len(r.faces) != 1] == []
+    assert len({f[0] for r in records for f in r.faces}) == 1
+    for record in records[12:33]:
+        assert record.faces[0][1][0] == pytest.approx(script[record.index][0][0], abs=0.15 * size)
+
+
+def test_a_new_face_does_not_shift_the_regular_looks() -> None:
+    pipeline = recogniser(still(50, 60, since=18))
+    looked = [f.index for f in SyntheticSource(frames(60), fps=30) if pipeline.step(f).looked]
+    new = pipeline.tracker.tracks[0].first
+    assert looked[looked.index(new) :][:4] == [new, new + 1, new + 3, new + 6]
+
+
+def test_a_lost_face_is_searched_about_where_it_should_be() -> None:
+    """Not on the whole frame; what is found there is put back to its place, landmarks and all."""
+
+    class Wide(FakeDetector):
+        def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+            shapes.append(image.shape[:2])
+            if image.shape[1] == 1280:
+                return super().detect_levels(image, scales)
+            points = np.full((5, 2), 33.0, np.float32)
+            return [Face((30.0, 31.0, 40.0, 40.0), 0.9, points, DLIB5)]
+
+        def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
+            there = self.script.get(number(image), [])
+            return [Face(there[0], 0.9) if there else None for _ in boxes]
+
+    shapes: list[tuple[int, ...]] = []
+    script: dict[int, list[Box]] = {k: [(600.0, 400.0, 40.0, 40.0)] for k in range(20)}
+    pipeline = recogniser(script)
+    pipeline.detector = pipeline.scan._detector = Wide(script)
+    images = [np.full((720, 1280, 3), 90, np.uint8) for _ in range(34)]
+    for k, image in enumerate(images):
+        image[0, 0] = (k, 0, 0)
+    for frame in SyntheticSource(images, fps=30):
+        pipeline.step(frame)
+        if parts := [shape for shape in shapes if shape[1] != 1280]:
+            break
+    assert parts == [(280, 280)], "three of its sizes to each side"
+    again = pipeline.tracker.tracks[-1].measured
+    assert again is not None and again.box == (480 + 30, 280 + 31, 40, 40)
+    assert again.landmarks is not None and again.landmarks[0].tolist() == [480 + 33, 280 + 33]
+
+
+def test_a_stranger_like_nobody_is_embedded_as_seldom_as_somebody_known() -> None:
+    def embeddings(vector: Sequence[float]) -> int:
+        pipeline = recogniser(still(50, 240))
+        pipeline.embedder = FakeEmbedder()
+        unit = np.array([[*vector, *[0.0] * (DIM - 3)]], np.float32)
+        unit /= np.linalg.norm(unit)
+        pipeline.embedder.embed = lambda crops, mirror=False: unit.repeat(len(crops), axis=0)  # type: ignore[method-assign]
+        pipeline.likeness = replace(pipeline.likeness, doubt=0.7)
+        for frame in SyntheticSource(frames(240), fps=30):
+            pipeline.step(frame)
+        return pipeline.timing.embeddings
+
+    like_nobody, perhaps_dark = embeddings((0.3, 0.3, 1.0)), embeddings((1.0, 0.0, 0.9))
+    assert like_nobody < perhaps_dark
+    assert like_nobody <= 5 + 240 // 45
+
+
+def test_a_picture_without_any_detail_still_weighs_something() -> None:
+    face = FakeLandmarks().locate(frames(1)[0], [Face((10.0, 10.0, 80.0, 80.0), 0.9)])[0]
+    quality = measure(np.full((150, 150, 3), 90, np.uint8), face)
+    assert 0 < quality.overall < 0.2
+    evidence = Evidence()
+    evidence.add(np.eye(1, DIM, dtype=np.float32)[0], quality.overall)
+    assert evidence.vector.tolist() == [1.0] + [0.0] * (DIM - 1)
 
 
 def test_kept_pictures_are_bounded_and_not_converted() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from facecam.archive.naming import Part, TrackResult, name_tracks
-from facecam.geometry import between
+from facecam.geometry import between, coasted
 from facecam.people.unknown import UnknownBook
 from facecam.pipeline import Recogniser
 from facecam.scan import Seen, scan_ahead
@@ -67,7 +67,7 @@ class Analysis:
         self._pending: deque[Record] = deque()
         self._hits: dict[int, tuple[int, Box]] = {}
         self._past: deque[Frame] = deque()
-        self._untraced: dict[int, tuple[int, Box]] = {}
+        self._untraced: dict[int, tuple[int, float, Box]] = {}
         recogniser.patient = True
 
     def records(self, frames: Iterable[Frame], *, ahead: int = 0) -> Generator[Record, None, None]:
@@ -99,15 +99,14 @@ class Analysis:
                         if track.id in step.moved:
                             self._look_between(track)
                         self._hit(track.id, frame.index, track.box, track.score)
-                        if track.confirmed and track.id in self._untraced:
-                            with self.recogniser.timing.stage("detect"):
-                                self._trace(track.id, *self._untraced.pop(track.id), track.score)
+                        if track.hits > 1 and track.confirmed:  # from then on its speed is known
+                            self._trace(track)
             if step.looked or step.passed:
                 self._keep(frame)
             yield from self._ready()
-        self._past.clear()
         for track in self.recogniser.tracker.clear():
             self._end(track)
+        self._past.clear()
         yield from self._ready()
         self.results = name_tracks(self.parts, self.together, self.recogniser.matcher, self._book, self._source)
 
@@ -120,7 +119,7 @@ class Analysis:
                 share = (record.index - before[0]) / (index - before[0])
                 record.faces.append((id, between(before[1], box, share), score))
         if before is None:
-            self._untraced[id] = index, box
+            self._untraced[id] = index, self._pending[-1].time, box
         self._hits[id] = index, box
 
     def _look_between(self, track: Track) -> None:
@@ -144,25 +143,34 @@ class Analysis:
         while len(self._past) > room or self._past[0].index <= frame.index - self.recogniser.reach:
             self._past.popleft()
 
-    def _trace(self, id: int, index: int, box: Box, score: float) -> None:
-        """Follow a new face back from its first hit, to where it came or to another track."""
+    def _trace(self, track: Track) -> None:
+        """Follow a new face back from its first hit, to where it came or to another track; once."""
+        if track.id not in self._untraced:
+            return
+        index, time, box = self._untraced.pop(track.id)
+        speed, score = track.speed, track.score
         records = {record.index: record for record in self._pending}
-        for frame in reversed(self._past):
-            if frame.index >= index:
-                continue
-            face = self.recogniser.detector.follow(frame.image, [box])[0]
-            frame.release()
-            if face is None or any(affinity(face.box, other) > SAME for _, other, _ in records[frame.index].faces):
-                return
-            records[frame.index].faces.append((id, face.box, face.score))
-            for middle in range(frame.index + 1, index):
-                share = (middle - frame.index) / (index - frame.index)
-                if middle in records:
-                    records[middle].faces.append((id, between(face.box, box, share), score))
-            index, box = frame.index, face.box
+        with self.recogniser.timing.stage("detect"):
+            for frame in reversed(self._past):
+                if frame.index >= index:
+                    continue
+                expected = coasted(box, speed, frame.time - time)
+                face = self.recogniser.detector.follow(frame.image, [expected])[0]
+                frame.release()
+                if face is None or any(affinity(face.box, other) > SAME for _, other, _ in records[frame.index].faces):
+                    return
+                records[frame.index].faces.append((track.id, face.box, face.score))
+                for middle in range(frame.index + 1, index):
+                    share = (middle - frame.index) / (index - frame.index)
+                    if middle in records:
+                        records[middle].faces.append((track.id, between(face.box, box, share), score))
+                speed = _speed(face.box, box, time - frame.time) if time > frame.time else speed
+                index, time, box, score = frame.index, frame.time, face.box, face.score
 
     def _end(self, track: Track) -> None:
         """A track is over. Not because it was missed: then its face was there until now (a cut, the end)."""
+        if track.confirmed:
+            self._trace(track)
         last = self._hits.pop(track.id, None)
         self._untraced.pop(track.id, None)
         if last is not None and track.misses == 0:
@@ -181,3 +189,9 @@ class Analysis:
                 ids = sorted(face[0] for face in record.faces)
                 self.together |= {(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]}
             yield record
+
+
+def _speed(before: Box, after: Box, seconds: float) -> tuple[float, float]:
+    """Of the middle of a box, pixels a second."""
+    x, y = (after[i] - before[i] + (after[i + 2] - before[i + 2]) / 2 for i in (0, 1))
+    return x / seconds, y / seconds

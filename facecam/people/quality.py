@@ -25,7 +25,7 @@ STRANGER_QUALITY: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Parts and whole, each 0 (useless) to 1 (as good as it gets).
+    """Parts and whole, each above 0 (useless: but views are weighed by it, and must weigh something) to 1 (no better).
 
     Attributes:
         size, sharpness, light, frontal: the parts.
@@ -60,7 +60,7 @@ def measure(crop: Image, face: Face) -> Quality:
     light = min(1.0, mean / 60.0, (255.0 - mean) / 45.0) * min(1.0, spread / 30.0)
     return Quality(
         size=min(1.0, face.size / FULL_SIZE),
-        sharpness=min(1.0, laplacian / FULL_SHARPNESS) ** 0.5,
+        sharpness=max(0.02, min(1.0, laplacian / FULL_SHARPNESS) ** 0.5),
         light=max(0.02, light),
         frontal=max(0.05, 1.0 - abs(yaw(face)) / 1.1),
         pixels=face.size,
