@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from facecam.errors import ModelInvalid, UsageFault
+from facecam.evidence import Likeness, Matches
 from facecam.people.calibrate import CEILING, Calibration, ImpostorCurve, threshold_for
 from facecam.people.gallery import Gallery
 from facecam.people.match import Matcher
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Embeds, LandmarkFinder, Likeness, Matches, Recogniser
+from facecam.pipeline import Embeds, LandmarkFinder, Recogniser
 from facecam.settings import Settings, home
 from facecam.values import Face, Image
 from facecam.vision.classify import Classifier, LabelMatcher

@@ -9,22 +9,17 @@ frames out.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from facecam.evidence import Identities, Likeness, Matches
 from facecam.geometry import iou
-from facecam.people.match import one_each
-from facecam.people.quality import Quality, measure
-from facecam.people.records import Portrait
+from facecam.people.quality import measure
 from facecam.scan import CutTest as CutTest
 from facecam.scan import Level, Scan, Seen, Timing
 from facecam.settings import Settings
-from facecam.values import NOBODY, Face, Frame, Image, Match, Sighting
+from facecam.values import NOBODY, Face, Frame, Image, Sighting
 from facecam.vision.align import align
 from facecam.vision.detect import WINDOW, Detector, merge
 from facecam.vision.embed import Embeds as Embeds
@@ -35,25 +30,6 @@ from facecam.vision.track import Track, Tracker
 #: sizes to each side.
 LOST_MISSES: Final = 2
 LOST_REACH: Final = 3.0
-#: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
-EMBED_UNSURE: Final = (3, 3, 3, 6, 12, 12, 24)
-EMBED_SURE: Final = 45
-#: A face that nobody resembles after so many embeddings, one of them good, is looked at as seldom as a named one.
-STRANGER_VECTORS: Final = 5
-#: A vector that agrees less than this with the track's own mean casts doubt (other views of one face in a clip
-#: agree by 0.9 and more, two people by 0.8); this many doubts that agree with each other are another person.
-DOUBT: Final = 0.86
-DOUBTS: Final = 2
-#: A view more turned than this (quality's frontal part) casts no doubt: it resembles nobody.
-DOUBT_FRONTAL: Final = 0.55
-#: A good view that agrees less than this both with its track's mean and with whom the track is named after casts doubt,
-#: too. Measured on lfw_dev, a track of two views: of strangers who take it over 3 % pass now, 35 % passed the first
-#: test alone; of 89 people's own other photos none fails, of blurred ones 3 %.
-DENIAL: Final = 0.91
-DENIAL_QUALITY: Final = 0.5
-#: A face that comes back within this time, and this alike, goes on with the evidence of the track that it left.
-RETURN_SECONDS: Final = 5.0
-RETURN_SIMILARITY: Final = 0.945
 #: A hit that overlaps less than this with where the face was expected makes the track look again who it is.
 JUMP_IOU: Final = 0.35
 #: After so many hits a track of a file rests while it is hit this near to
@@ -66,93 +42,12 @@ SETTLED_IOU: Final = 0.7
 #: many of its sizes: that one would take its face.
 REST: Final = 4
 CROWDED: Final = 1.0
-#: A track is named when this much evidence stands (sum of qualities), or at this many embeddings.
-ENOUGH_QUALITY: Final = 0.9
-ENOUGH_VECTORS: Final = 3
-
-
-class Matches(Protocol):
-    """Names vectors: `people.match.Matcher`, or `vision.classify.LabelMatcher`."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def threshold(self) -> float: ...
-
-    def __len__(self) -> int: ...
-
-    def match(self, vectors: NDArray[np.float32]) -> list[Match]: ...
-
-    def similarity_to(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """How alike two vectors of one face are, for an embedder; see DOUBT, DENIAL and RETURN_SIMILARITY.
-
-    The defaults are the dlib embedder's, 0.08 and 0.028 below and 0.007 above its threshold.
-    """
-
-    doubt: float = DOUBT
-    returns: float = RETURN_SIMILARITY
-    denial: float = DENIAL
 
 
 class LandmarkFinder(Protocol):
     """Gives faces their landmarks; leaves alone those that have some."""
 
     def locate(self, image: Image, faces: Sequence[Face]) -> list[Face]: ...
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What a track has shown of who it is: the quality-weighted sum of its unit vectors.
-
-    Attributes:
-        total: float64, D; weight: sum of the weights; count: number of vectors.
-        best: highest quality so far; next_frame: index from which another embedding is worth it.
-        match: the answer so far; decided: whether it may be shown.
-        views: the latest vectors, float32, D each. picture: cuts the best picture, where strangers are remembered.
-        since: time of the first vector, seconds.
-        doubts: vectors with their qualities that do not look like the rest.
-        others: names of people who were seen beside this face, and how similar to them whoever bore the name was.
-    """
-
-    total: NDArray[np.float64] | None = None
-    weight: float = 0.0
-    count: int = 0
-    best: float = 0.0
-    next_frame: int = 0
-    match: Match = NOBODY
-    decided: bool = False
-    picture: Cutting | None = None
-    since: float | None = None
-    views: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=32))
-    doubts: list[tuple[NDArray[np.float32], float]] = field(default_factory=list)
-    others: dict[str, float] = field(default_factory=dict)
-
-    def add(self, vector: NDArray[np.float32], quality: float) -> None:
-        weight = quality**2
-        scaled = weight * vector.astype(np.float64)
-        self.total = scaled if self.total is None else self.total + scaled
-        self.weight += weight
-        self.best = max(self.best, quality)
-        self.count += 1
-        self.views.append(vector)
-
-    @property
-    def portrait(self) -> Portrait | None:
-        """The best picture, where strangers are remembered."""
-        return self.picture.portrait if self.picture is not None else None
-
-    @property
-    def vector(self) -> NDArray[np.float32]:
-        """float32, D, norm 1."""
-        if self.total is None:
-            raise ValueError("no evidence yet")
-        unit: NDArray[np.float32] = (self.total / np.linalg.norm(self.total)).astype(np.float32)
-        return unit
 
 
 @dataclass(slots=True)
@@ -177,7 +72,7 @@ class Recogniser:
     """Runs the stages over the frames of one source.
 
     Attributes:
-        tracker: the live tracks. evidence: by track id, of live tracks and of ended ones until `forget`.
+        tracker: the live tracks. identities: who they are.
         scan: looks at whole frames. timing: where the time went.
         portraits: whether to keep each track's best picture.
         patient: whether whoever calls follows faces back in time; then searches are rarer, and tracks that go on as
@@ -196,18 +91,14 @@ class Recogniser:
         self.detector = detector
         self.landmarker = landmarker
         self.embedder = embedder
-        self.matcher = matcher
         self.settings = settings
-        self.likeness = likeness or Likeness()
         self.tracker = Tracker()
-        self.evidence: dict[int, Evidence] = {}
+        self.identities = Identities(matcher, likeness)
         self.portraits = False
         self.scan = Scan(detector, settings, Timing())
         self._levels: tuple[Level, ...] = ()
         self._lost: list[Track] = []
         self._next_look = self._next_regular = 0
-        self._gone: deque[tuple[float, Evidence]] = deque(maxlen=32)
-        self._now = 0.0
 
     @property
     def timing(self) -> Timing:
@@ -234,7 +125,7 @@ class Recogniser:
     def take(self, seen: Seen) -> Step:
         """Take the next frame, searched already: follow and track, embed what is worth it, match."""
         frame, cut = seen.frame, seen.cut
-        self._now = frame.time
+        self.identities.now = frame.time
         self._levels = seen.levels
         ended: list[Track] = []
         if cut:
@@ -293,7 +184,7 @@ class Recogniser:
                     if agree < SETTLED_IOU:
                         moved.add(track.id)
                     if misses or agree < JUMP_IOU:
-                        self.evidence[track.id].next_frame = frame.index
+                        self.identities[track.id].next_frame = frame.index
             return ended, frozenset(moved)
 
     def _search_lost(self, frame: Frame) -> list[Face]:
@@ -328,7 +219,7 @@ class Recogniser:
             held = track.confirmed and track.last == index and track.hits >= SETTLED_HITS
             if held and slow and track.id not in moved and not self._crowded(track):
                 rest = REST * self.settings.detect_every
-                track.rests = min(index + rest, self.evidence[track.id].next_frame)
+                track.rests = min(index + rest, self.identities[track.id].next_frame)
 
     def _crowded(self, track: Track) -> bool:
         """Whether another track is so near that one might be taken for the other while it rests."""
@@ -343,7 +234,7 @@ class Recogniser:
         """Embed the faces that are worth it; returns tracks that proved to have changed the person."""
         tracks = []
         for track in self.tracker.tracks:
-            evidence = self.evidence.setdefault(track.id, Evidence())
+            evidence = self.identities[track.id]
             if track.last == frame.index and frame.index >= evidence.next_frame:
                 tracks.append(track)
         if not tracks:
@@ -358,128 +249,29 @@ class Recogniser:
             self.timing.embeddings += len(crops)
         if self.portraits:
             for track, face, quality in zip(tracks, faces, qualities):
-                if quality.overall > self.evidence[track.id].best:
-                    self.evidence[track.id].picture = Cutting.of(frame.image, face, quality.overall)
+                if quality.overall > self.identities[track.id].best:
+                    self.identities[track.id].picture = Cutting.of(frame.image, face, quality.overall)
         with self.timing.stage("match"):
             turned = [
                 track
                 for track, vector, quality in zip(tracks, vectors, qualities)
-                if not self._learn(self.evidence[track.id], vector, quality, frame.index)
+                if not self.identities.learn(track.id, vector, quality, frame.index)
             ]
             return [self._split(track, frame.index) for track in turned]
 
     def _split(self, track: Track, index: int) -> Track:
         """End a track whose face became another person's; that one starts with the vectors that told so."""
-        doubts = self.evidence[track.id].doubts
-        self.evidence[track.id].doubts = []
+        before = track.id
         old = self.tracker.split(track)
-        fresh = self.evidence[track.id] = Evidence()
-        for vector, quality in doubts:
-            fresh.add(vector, quality)
-        self._judge(fresh, index)
+        self.identities.part(before, track.id, index)
         return old
-
-    def _learn(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality, index: int) -> bool:
-        """Take a vector; False when the doubts have come to outweigh: this is somebody else."""
-        if evidence.count and self._is_unlike(evidence, vector, quality):
-            if quality.frontal < DOUBT_FRONTAL:
-                evidence.next_frame = index + EMBED_UNSURE[-1]  # a head that turned away says neither yes nor no
-                return True
-            evidence.doubts.append((vector, quality.overall))
-            evidence.next_frame = index + 1
-            recent = [v for v, _ in evidence.doubts[-DOUBTS:]]
-            return len(recent) < DOUBTS or any(float(recent[0] @ v) < self.likeness.doubt for v in recent[1:])
-        evidence.doubts.clear()
-        if not evidence.count:
-            evidence.since = self._now
-            self._remember(evidence, vector)
-        evidence.add(vector, quality.overall)
-        self._judge(evidence, index)
-        return True
-
-    def _is_unlike(self, evidence: Evidence, vector: NDArray[np.float32], quality: Quality) -> bool:
-        """Whether a view of a track is unlike what the track has shown, and unlike whom it is named after."""
-        agreement, name = float(evidence.vector @ vector), evidence.match.name
-        if agreement < self.likeness.doubt or agreement >= self.likeness.denial:
-            return agreement < self.likeness.doubt
-        if name is None or quality.overall < DENIAL_QUALITY or quality.frontal < DOUBT_FRONTAL:
-            return False
-        return float(self.matcher.similarity_to(name, vector[None])[0]) < self.likeness.denial
-
-    def _remember(self, evidence: Evidence, vector: NDArray[np.float32]) -> None:
-        """A face that left some seconds ago and is back keeps what was known of it."""
-        while self._gone and self._now - self._gone[0][0] > RETURN_SECONDS:
-            self._gone.popleft()
-        likeness = [float(old.vector @ vector) for _, old in self._gone]
-        if likeness and max(likeness) >= self.likeness.returns:
-            index = likeness.index(max(likeness))
-            old = self._gone[index][1]
-            if old.match.name is not None and max(likeness) < self.matcher.threshold:
-                return  # in a large gallery, or for a small risk, a name takes more
-            del self._gone[index]
-            evidence.total, evidence.weight = old.total, old.weight
-            evidence.best, evidence.count, evidence.decided = old.best, old.count, old.decided
-            evidence.others |= old.others
-
-    def _judge(self, evidence: Evidence, index: int) -> None:
-        evidence.match = self.matcher.match(evidence.vector[None])[0]
-        evidence.decided = evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
-        gap = EMBED_SURE if self._is_sure(evidence) else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
-        evidence.next_frame = index + gap
-
-    def _is_sure(self, evidence: Evidence) -> bool:
-        """Whether a track has a name, or good views of it are far from everybody."""
-        if not evidence.decided or evidence.match.name is not None:
-            return evidence.decided
-        seen = evidence.count >= STRANGER_VECTORS and evidence.best >= DENIAL_QUALITY
-        return seen and (evidence.match.similarity or 0.0) < self.likeness.doubt
-
-    # --- answers -----------------------------------------------------------------------------------------
-
-    def identity(self, track_id: int) -> tuple[Match, bool]:
-        """The answer for a track so far, and whether it is decided."""
-        evidence = self.evidence.get(track_id)
-        return (evidence.match, evidence.decided) if evidence else (NOBODY, False)
 
     def sightings(self, at: float) -> list[Sighting]:
         """The live, believed tracks as they should look at a time (seconds): what a live view draws."""
         shown = [track for track in self.tracker.tracks if track.confirmed and track.misses <= 1]
-        answers = [self.identity(track.id) for track in shown]
-        matches = self._jointly(shown, [match if decided else NOBODY for match, decided in answers])
+        answers = [self.identities.identity(track.id) for track in shown]
+        matches = self.identities.jointly(shown, [match if decided else NOBODY for match, decided in answers])
         return [
             Sighting(track.id, Face(track.predict(at), track.score), match, decided)
             for track, match, (_, decided) in zip(shown, matches, answers)
         ]
-
-    def _jointly(self, tracks: Sequence[Track], matches: Sequence[Match]) -> list[Match]:
-        """Faces of one picture have different names; who was seen beside a person is not called so later, either."""
-        free = []
-        for track, match in zip(tracks, matches):
-            lost = match.name is not None and (match.similarity or 0) <= self.evidence[track.id].others.get(
-                match.name, -1
-            )
-            free.append(replace(match, name=None) if lost else match)
-        result = one_each(free)
-        for track, before, after in zip(tracks, free, result):
-            if before.name is not None and after.name is None:
-                bearer = max(match.similarity or 0.0 for match in free if match.name == before.name)
-                self.evidence[track.id].others[before.name] = bearer
-        return result
-
-    def forget(self, track_id: int) -> Evidence | None:
-        """Drop a track's evidence (and hand it over): a day of video must not fill the memory.
-
-        For some seconds it is still known, should the face come back.
-        """
-        evidence = self.evidence.pop(track_id, None)
-        if evidence is not None and evidence.count:
-            self._gone.append((self._now, evidence))
-        return evidence
-
-    def restart(self, matcher: Matches) -> None:
-        """Go on with a changed gallery: every track is matched again from the evidence it has."""
-        self.matcher = matcher
-        for evidence in self.evidence.values():
-            evidence.others.clear()
-            if evidence.count:
-                evidence.match = matcher.match(evidence.vector[None])[0]

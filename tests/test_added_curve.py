@@ -13,8 +13,8 @@ import pytest
 from export import impostors
 from facecam.engine import Engine, open_engine
 from facecam.errors import ModelInvalid
+from facecam.evidence import DOUBT, RETURN_SIMILARITY
 from facecam.people.calibrate import ImpostorCurve
-from facecam.pipeline import DOUBT, RETURN_SIMILARITY
 from facecam.settings import Settings
 from facecam.zoo import intake
 from facecam.zoo.packs import Zoo

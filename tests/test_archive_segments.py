@@ -19,7 +19,7 @@ from facecam.archive.pieces import Edges, Packer, arrays, unpack
 from facecam.archive.study import Study, sampled, study_segment, survey
 from facecam.engine import Engine, nobody
 from facecam.errors import MediaError, UsageFault
-from facecam.pipeline import Likeness
+from facecam.evidence import Likeness
 from facecam.values import Frame, Match, SourceInfo
 from facecam.video.keyframes import borders
 from facecam.video.sources import FileSource

@@ -47,7 +47,7 @@ def names_shown(
     shown = []
     for frame in SyntheticSource(frames(count, {0: 70, change: 190}), fps=30):
         for track in live.step(frame, False).ended:
-            live.forget(track.id)
+            live.identities.forget(track.id)
         shown.append({s.match.name for s in live.sightings(frame.time) if s.match.name is not None})
     return shown
 
@@ -85,7 +85,7 @@ def test_who_was_seen_beside_a_friend_is_not_the_friend_afterwards() -> None:
     beside_whom, alone = set(), set()
     for frame in SyntheticSource(images, fps=30):
         for track in live.step(frame, False).ended:
-            live.forget(track.id)
+            live.identities.forget(track.id)
         for sighting in live.sightings(frame.time):
             if sighting.match.name is not None:
                 (beside_whom if frame.index < 60 else alone).add(round(sighting.face.box[0]) // 100)

@@ -26,6 +26,7 @@ FLOORS = [
     ("facecam.vision.track", 2),
     ("facecam.vision", 3),
     ("facecam.scan", 4),
+    ("facecam.evidence", 4),
     ("facecam.pipeline", 4),
     ("facecam.engine", 4),
     ("facecam.enrolment", 5),

@@ -11,9 +11,10 @@ import pytest
 
 from facecam.archive.analysis import Analysis, Record
 from facecam.engine import Engine
+from facecam.evidence import Evidence
 from facecam.people.match import Matcher
 from facecam.people.quality import measure
-from facecam.pipeline import CutTest, Evidence, Recogniser
+from facecam.pipeline import CutTest, Recogniser
 from facecam.settings import Settings
 from facecam.values import DLIB5, Box, Face, Frame, Image
 from facecam.video.sources import SyntheticSource
@@ -189,7 +190,7 @@ def test_memory_of_a_long_run_is_bounded() -> None:
     analysis = Analysis(recogniser(script))
     longest = 0
     for _ in analysis.records(SyntheticSource(frames(400), fps=30)):
-        longest = max(longest, len(analysis._pending) + len(analysis.recogniser.evidence))
+        longest = max(longest, len(analysis._pending) + len(analysis.recogniser.identities.evidence))
     assert longest < 60
 
 
@@ -198,7 +199,9 @@ def test_a_changed_gallery_renames_live_tracks() -> None:
     for frame in SyntheticSource(frames(30), fps=30):
         pipeline.step(frame)
     assert pipeline.sightings(1.0)[0].match.name == "Dark"
-    pipeline.restart(Matcher(("Night",), np.zeros(1, np.int32), np.eye(1, DIM, dtype=np.float32), threshold=0.8))
+    pipeline.identities.restart(
+        Matcher(("Night",), np.zeros(1, np.int32), np.eye(1, DIM, dtype=np.float32), threshold=0.8)
+    )
     assert pipeline.sightings(1.0)[0].match.name == "Night"
 
 
@@ -272,7 +275,7 @@ def test_a_face_that_returns_within_seconds_is_known_at_once() -> None:
     known_at = []
     for frame in SyntheticSource(frames(120), fps=30):
         for track in pipeline.step(frame).ended:
-            pipeline.forget(track.id)
+            pipeline.identities.forget(track.id)
         if any(s.match.name == "Dark" for s in pipeline.sightings(frame.time)):
             known_at.append(frame.index)
     back = min(k for k in known_at if k > 40)
@@ -390,7 +393,7 @@ def test_a_stranger_like_nobody_is_embedded_as_seldom_as_somebody_known() -> Non
         unit = np.array([[*vector, *[0.0] * (DIM - 3)]], np.float32)
         unit /= np.linalg.norm(unit)
         pipeline.embedder.embed = lambda crops, mirror=False: unit.repeat(len(crops), axis=0)  # type: ignore[method-assign]
-        pipeline.likeness = replace(pipeline.likeness, doubt=0.7)
+        pipeline.identities.likeness = replace(pipeline.identities.likeness, doubt=0.7)
         for frame in SyntheticSource(frames(240), fps=30):
             pipeline.step(frame)
         return pipeline.timing.embeddings

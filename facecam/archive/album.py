@@ -16,7 +16,7 @@ from facecam.archive.presence import FileSeen
 from facecam.archive.sheet import Sheet
 from facecam.archive.sheets import sheet_of
 from facecam.archive.writing import targets
-from facecam.pipeline import Likeness
+from facecam.evidence import Likeness
 from facecam.video.atomic import atomic_text
 
 #: Pictures that one person of a file gets at most, the longest appearances first.

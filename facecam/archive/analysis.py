@@ -108,7 +108,8 @@ class Analysis:
             self._end(track)
         self._past.clear()
         yield from self._ready()
-        self.results = name_tracks(self.parts, self.together, self.recogniser.matcher, self._book, self._source)
+        matcher = self.recogniser.identities.matcher
+        self.results = name_tracks(self.parts, self.together, matcher, self._book, self._source)
 
     def _hit(self, id: int, index: int, box: Box, score: float) -> None:
         before = self._hits.get(id)
@@ -177,7 +178,7 @@ class Analysis:
             for record in self._pending:
                 if record.index > last[0]:
                     record.faces.append((track.id, track.predict(record.time), track.score))
-        self.parts.append(Part.of(track, self.recogniser.forget(track.id)))
+        self.parts.append(Part.of(track, self.recogniser.identities.forget(track.id)))
 
     def _ready(self) -> Iterator[Record]:
         oldest = min((index for index, _ in self._hits.values()), default=None)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from facecam.archive.worker import Task, Worker
 from facecam.engine import Engine, open_engine
 from facecam.errors import FacecamError, UsageFault
-from facecam.pipeline import Matches
+from facecam.evidence import Matches
 from facecam.settings import Settings
 
 #: A task is given to another process this many times after its process died over it.

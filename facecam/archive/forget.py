@@ -12,8 +12,8 @@ from facecam.archive.crops import drop_crops
 from facecam.archive.index import ArchiveIndex
 from facecam.archive.outputs import CROPS
 from facecam.archive.sheets import merged
+from facecam.evidence import Likeness
 from facecam.people.database import Erased
-from facecam.pipeline import Likeness
 
 
 def clear(index: ArchiveIndex, name: str, space: str, likeness: Likeness) -> tuple[int, list[str]]:

@@ -20,8 +20,8 @@ from facecam.archive.tools import Progress, Tools, Watcher
 from facecam.archive.writing import check_free
 from facecam.engine import Engine
 from facecam.errors import FacecamError, OutputError
+from facecam.evidence import Matches
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Matches
 from facecam.values import Face, Image, Match
 from facecam.video.atomic import output_error
 

@@ -13,7 +13,8 @@ from typing import Final
 
 from facecam.archive.naming import Part
 from facecam.archive.pieces import Edges
-from facecam.pipeline import ENOUGH_QUALITY, ENOUGH_VECTORS, RETURN_SECONDS, CutTest, Likeness
+from facecam.evidence import ENOUGH_QUALITY, ENOUGH_VECTORS, RETURN_SECONDS, Likeness
+from facecam.pipeline import CutTest
 from facecam.values import Frame, Image
 from facecam.vision.track import affinity
 

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facecam.evidence import Evidence, Matches
 from facecam.people.match import one_each
 from facecam.people.quality import STRANGER_QUALITY
 from facecam.people.records import Portrait
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Evidence, Matches
 from facecam.values import NOBODY, Match
 from facecam.vision.track import Track
 

@@ -21,11 +21,11 @@ from facecam.archive.tools import Tools
 from facecam.archive.writing import rewrite_texts
 from facecam.archive.xmp import renew_sidecar
 from facecam.errors import OutputError, PersonNotFound
+from facecam.evidence import Likeness
 from facecam.people.gallery import Gallery
 from facecam.people.records import Added
 from facecam.people.sightings import unknown_name
 from facecam.people.strangers import UNJUDGED
-from facecam.pipeline import Likeness
 from facecam.values import Sample, Template
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from facecam.archive.index import ArchiveIndex, Entry, Seen
 from facecam.archive.inputs import VIDEO
 from facecam.archive.sheets import merged
+from facecam.evidence import Likeness
 from facecam.people.records import Portrait
 from facecam.people.unknown import unknown_name
-from facecam.pipeline import Likeness
 
 
 @dataclass(frozen=True, slots=True)

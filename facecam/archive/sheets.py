@@ -14,8 +14,8 @@ from facecam.archive.naming import Part, TrackResult, name_faces, name_tracks
 from facecam.archive.pieces import Piece
 from facecam.archive.sheet import Sheet, frames_of
 from facecam.errors import NothingDecoded
+from facecam.evidence import Likeness, Matches
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Likeness, Matches
 from facecam.values import SourceInfo
 
 if TYPE_CHECKING:

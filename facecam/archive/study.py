@@ -24,8 +24,8 @@ from facecam.archive.naming import Part
 from facecam.archive.pieces import Edges, Packer, Piece
 from facecam.engine import Engine
 from facecam.errors import MediaError, NothingDecoded, UsageFault
+from facecam.evidence import Matches
 from facecam.people.quality import measure
-from facecam.pipeline import Matches
 from facecam.scan import frames_ahead
 from facecam.settings import min_face_pixels
 from facecam.values import Face, Frame, Image, SourceInfo

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from facecam.archive.study import Study
 from facecam.engine import Engine
+from facecam.evidence import Matches
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Matches
 
 #: Called with (frames done, frames in all or None).
 Progress = Callable[[int, int | None], None]

@@ -18,7 +18,7 @@ from facecam.archive.sheet import Sheet
 from facecam.archive.study import Study, study_photo, study_segment, survey
 from facecam.archive.writing import write_outputs
 from facecam.engine import Engine
-from facecam.pipeline import Matches
+from facecam.evidence import Matches
 from facecam.values import Image
 
 #: Told how many frames of the task are done.

@@ -13,9 +13,10 @@ from facecam.archive.analysis import Analysis, Record
 from facecam.bench.samples import Report, Samples, peak_rss
 from facecam.engine import Engine
 from facecam.errors import SourceError
+from facecam.evidence import Matches
 from facecam.live.view import LiveOptions, LiveView
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Matches, Recogniser, Step
+from facecam.pipeline import Recogniser, Step
 from facecam.scan import Seen, frames_ahead
 from facecam.values import NOBODY, Face, Frame, Image, Sighting
 from facecam.video.ahead import ReadAhead

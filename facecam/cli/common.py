@@ -13,8 +13,8 @@ from facecam.video.cv import import_cv2
 
 if TYPE_CHECKING:
     from facecam.engine import Engine
+    from facecam.evidence import Matches
     from facecam.people.gallery import Gallery
-    from facecam.pipeline import Matches
 
 
 def note(line: str) -> None:

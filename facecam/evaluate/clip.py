@@ -13,7 +13,8 @@ from facecam.archive.analysis import Analysis
 from facecam.engine import Engine
 from facecam.evaluate.faces import facts
 from facecam.evaluate.truth import Appearance
-from facecam.pipeline import Matches, Recogniser
+from facecam.evidence import Matches
+from facecam.pipeline import Recogniser
 from facecam.values import Frame
 from facecam.video.sources import FileSource
 

@@ -253,7 +253,7 @@ class LiveView:
         latency = max(channel.lane.latency for channel in self._channels)
         line = f"{fps:.0f} fps  {self._options.device}  {latency * 1000:.0f} ms"
         lines = [line + ("  REC" if self._sink is not None else "") + "  h help"]
-        if not len(self._channels[0].lane.recogniser.matcher):
+        if not len(self._channels[0].lane.recogniser.identities.matcher):
             lines.append("nobody enrolled: facecam enroll --name NAME")
         return lines
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from facecam.errors import FacecamError
+from facecam.evidence import Matches
 from facecam.people.gallery import Gallery
 from facecam.people.names import escaped
 from facecam.people.unknown import UnknownBook
-from facecam.pipeline import Matches
 
 #: How often the gallery is looked at, seconds; asking for its version costs some ten microseconds.
 _EVERY: Final = 0.5

@@ -64,7 +64,7 @@ class Lane:
         """Take a frame and bring `snapshot` up to date."""
         step = self.recogniser.step(frame, cut)
         for track in step.ended:
-            self.recogniser.forget(track.id)
+            self.recogniser.identities.forget(track.id)
             if book is not None:
                 self._numbers.pop(track.id, None)
                 book.settle(track.id, self.name)
@@ -78,7 +78,7 @@ class Lane:
 
     def _numbered(self, sighting: Sighting, now: float, book: UnknownBook | None) -> Sighting:
         """An unknown face with its number from the book, once it was seen well enough."""
-        evidence = self.recogniser.evidence.get(sighting.track)
+        evidence = self.recogniser.identities.evidence.get(sighting.track)
         if book is None or evidence is None or not sighting.decided:
             return sighting
         if sighting.match.name is not None:
@@ -192,7 +192,7 @@ class Worker(threading.Thread):
 
     def _restart(self, change: Change) -> None:
         for lane in self._lanes:
-            lane.recogniser.restart(change.matcher)
+            lane.recogniser.identities.restart(change.matcher)
         if self._book is None:
             return
         if change.book is not None:  # whoever is here now gets a number of the new book, with all that was seen
