@@ -32,7 +32,7 @@ CUT_DROP: Final = 0.3
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
 #: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
 #: each other (`MmodDetector.detect_levels`).
-SEARCH_FRAMES: Final = ((0.04, 6), (0.16, 9), (1.2, 18), (math.inf, 36))
+SEARCH_FRAMES: Final = ((0.04, 6), (0.16, 9), (1.6, 18), (math.inf, 36))
 #: Index of the last search of a level that was not searched yet.
 NEVER: Final = -(10**9)
 #: Where faces are followed back to when they came (`archive.analysis`), a search may come this much more seldom.
