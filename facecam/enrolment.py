@@ -43,6 +43,7 @@ class Verdict:
         source: its name; kind: one of the verdicts above; detail: why, with figures, and what to do.
         sample: there when the kind is "added".
         faces: how many it shows; of several the largest was judged.
+        fault: what makes an added one poor, in a word (`Quality.fault`).
     """
 
     source: str
@@ -50,6 +51,7 @@ class Verdict:
     detail: str = ""
     sample: Sample | None = None
     faces: int = 1
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,10 @@ class Enroller:
         praise = f"quality {quality.overall:.2f}, face {quality.pixels:.0f} pixels"
         if found.faces > 1:
             praise += f"; took the {'larger' if found.faces == 2 else 'largest'} of {found.faces} faces"
-        return Verdict(source, ADDED, praise, self.sample(image, face, quality, source, digest), found.faces)
+        if quality.fault:
+            praise += f"; {quality.fault}: a better one tells people apart more surely"
+        sample = self.sample(image, face, quality, source, digest)
+        return Verdict(source, ADDED, praise, sample, found.faces, quality.fault)
 
     def choose(self, image: Image, source: str, least: float) -> tuple[Face | None, Verdict]:
         """The face to take, and how many there are; None with the verdict that says why none is taken.

@@ -239,3 +239,38 @@ def test_a_picture_of_somebody_else_among_three_is_refused(tmp_path: Path, capsy
     assert invoke(["enroll", "--name", "Grace", *photos]) == 0
     assert "other.png: unlike the others" in capsys.readouterr().out
     assert people() == {"Grace": 3}
+
+
+def test_dark_photos_are_taken_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever is enrolled from such alone gets called to others who are seen as badly (benchmarks.poor)."""
+    face = portrait("grace_hopper")
+    night = save(tmp_path / "night.png", (face * 0.2).astype(np.uint8))
+    assert invoke(["enroll", "--name", "Grace Hopper", str(night)]) == 0
+    told = capsys.readouterr()
+    assert "night.png: added" in told.out and "; dark: a better one" in told.out
+    assert "all pictures of Grace Hopper are dark" in told.err
+    assert "facecam enroll --name 'Grace Hopper' PHOTO" in told.err
+    assert people() == {"Grace Hopper": 1}
+    assert invoke(["enroll", "--name", "Grace Hopper", str(HOPPER)]) == 0
+    assert "all pictures" not in capsys.readouterr().err
+
+
+def test_a_blurred_photo_is_told_and_a_good_one_beside_it_is_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = portrait("astronaut")
+    soft = save(tmp_path / "soft.png", np.asarray(cv2.GaussianBlur(face, (0, 0), 2.6)))
+    assert invoke(["enroll", "--name", "Eileen", str(soft), str(ASTRONAUT)]) == 0
+    told = capsys.readouterr()
+    assert "; blurred: a better one" in told.out.splitlines()[0]
+    assert "better one" not in told.out.splitlines()[1]
+    assert told.err.count("pictures of") == 0, "one is good, and they look alike"
+
+
+def test_two_pictures_of_two_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two nobody can say which one is wrong, so both are taken; of three the odd one is refused."""
+    assert invoke(["enroll", "--name", "Grace", str(HOPPER), str(ASTRONAUT)]) == 0
+    told = capsys.readouterr().err
+    assert "the two pictures of Grace hardly resemble each other (similarity 0." in told
+    assert "facecam people remove Grace" in told
+    assert people() == {"Grace": 2}

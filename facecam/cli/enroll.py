@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,6 +165,30 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
     kinds = {v.kind for v in verdicts} - {ADDED}
     rest = ", ".join(f"{sum(v.kind == kind for v in verdicts)} {kind}" for kind in sorted(kinds))
     _summary(name, added, rest)
+    if added.new_person:
+        taken = {sample.digest for sample in samples}
+        faults = [v.fault for v in verdicts if v.sample is not None and v.sample.digest in taken]
+        _advise(name, samples, faults, enroller.engine.threshold)
+
+
+def _advise(name: str, samples: Sequence[Sample], faults: Sequence[str | None], threshold: float) -> None:
+    """Say what of a new person's pictures may lead to wrong names."""
+    from facecam.people.check import outlier_bound
+
+    named = escaped(shlex.quote(name))
+    if all(faults):
+        words = " and ".join(sorted({fault for fault in faults if fault}))
+        common.note(
+            f"all pictures of {escaped(name)} are {words}: others who are seen as badly may get that name; "
+            f"add a good one: facecam enroll --name {named} PHOTO"
+        )
+    if len(samples) == 2:
+        similarity = float(samples[0].template.vector @ samples[1].template.vector)
+        if similarity < outlier_bound(threshold):
+            common.note(
+                f"the two pictures of {escaped(name)} hardly resemble each other (similarity {similarity:.2f}); "
+                f"if one shows somebody else: facecam people remove {named}, and enrol each alone"
+            )
 
 
 def _place(path: Path, given: tuple[Path, ...]) -> str:
