@@ -306,3 +306,37 @@ def test_drawing_is_fast() -> None:
         draw(image, faces, hud=["30 fps"])
         took.append(time.perf_counter() - start)
     assert min(took) < 0.008
+
+
+def test_in_a_crowd_a_name_is_drawn_over_those_without() -> None:
+    crowd = [sighting((40 + 12 * k, 40 + 9 * k, 40, 40), None, None) for k in range(14)]
+    for place in (0, 7, 14):
+        image, alone = _grey(), _grey()
+        friend = sighting((120, 100, 40, 40), "Ada", 0.99)
+        draw(image, [*crowd[:place], friend, *crowd[place:]])
+        draw(alone, [friend])
+        named = (alone != GREY).any(axis=2)
+        assert np.array_equal(image[named], alone[named]), "every pixel of box and name, wherever it stands in the list"
+
+
+def test_a_label_makes_room_for_another_and_goes_where_there_is_none() -> None:
+    def labels(sightings: list[Sighting]) -> list[tuple[int, int, int, int]]:
+        found = []
+
+        class Spy(Picture):
+            def label(self, text: str, place: tuple[int, int, int, int], *style: object) -> None:
+                found.append((text, place))
+
+        overlay.mark(Spy(_grey(640, 480)), sightings)
+        return found
+
+    two = [sighting((100, 100, 60, 60), "Ada", 0.99), sighting((110, 102, 60, 60), "Grace", 0.98)]
+    (_, first), (_, second) = labels(two)
+    assert first[1] < 100 and second[1] >= 160, "the second stands below its box"
+    assert labels(two[:1]) == labels(two)[:1], "the first does not move"
+    strangers = [sighting((100 + 4 * k, 100 + 4 * k, 60, 60), None, None) for k in range(6)]
+    shown = labels(strangers)
+    assert 1 < len(shown) < 6
+    places = [place for _, place in shown]
+    assert not any(overlay._overlap(a, b) for i, a in enumerate(places) for b in places[i + 1 :])
+    assert len(labels([sighting((100, 100, 60, 60), name, 0.9) for name in ("A", "B", "C", "D")])) == 4, "names stay"

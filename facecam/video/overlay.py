@@ -46,6 +46,17 @@ class _Style:
         )
 
 
+#: Left, top, width, height, pixels.
+_Place = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    text: str
+    place: _Place
+    colour: Colour
+
+
 def draw(
     image: Image,
     sightings: Sequence[Sighting],
@@ -89,11 +100,20 @@ def mark(canvas: Canvas, sightings: Sequence[Sighting]) -> None:
 
 
 def _mark(canvas: Canvas, sightings: Sequence[Sighting], style: _Style, top: int) -> None:
-    """Boxes, then names, none of which reaches above ``top``."""
-    for sighting in sightings:
-        _box(canvas, sighting, style)
-    for sighting in sightings:
-        _label(canvas, sighting, style, top)
+    """Boxes, then labels, none of which reaches above ``top``. In a crowd names are drawn over what has none."""
+    known = [sighting for sighting in sightings if sighting.match.name is not None]
+    others = [sighting for sighting in sightings if sighting.match.name is None]
+    labels: list[tuple[Sighting, _Label]] = []
+    for sighting in (*known, *others):
+        label = _label(canvas.size, sighting, style, top, [other.place for _, other in labels])
+        if label is not None:
+            labels.append((sighting, label))
+    for group in (others, known):
+        for sighting in group:
+            _box(canvas, sighting, style)
+        for sighting, label in labels:
+            if (sighting.match.name is None) == (group is others):
+                canvas.label(label.text, label.place, style.font // 3, style.font, label.colour, _INK)
 
 
 def blur(canvas: Canvas, box: Box) -> None:
@@ -151,12 +171,18 @@ def _box(canvas: Canvas, sighting: Sighting, style: _Style) -> None:
             canvas.fill((far_x, y, thick, height), ink)
 
 
-def _label(canvas: Canvas, sighting: Sighting, style: _Style, free_from: int) -> None:
-    """The name on a strip above the box, or below or in it where there is no room; always in the frame."""
-    rows, columns = canvas.size
+def _label(
+    size: tuple[int, int], sighting: Sighting, style: _Style, free_from: int, taken: Sequence[_Place]
+) -> _Label | None:
+    """The name on a strip above the box, or below or in it where there is no room; always in the frame.
+
+    Args:
+        size: rows and columns of the frame. taken: where labels are already; one without a name gives way to these.
+    """
+    rows, columns = size
     left, top, right, bottom = _corners(sighting.face.box)
     if right <= 0 or bottom <= 0 or left >= columns or top >= rows:
-        return
+        return None
     colour, name, tail = _look(sighting)
     pad = style.font // 3
     # A wide face may carry a long name; a small one at least twelve letters or so.
@@ -164,11 +190,17 @@ def _label(canvas: Canvas, sighting: Sighting, style: _Style, free_from: int) ->
     text = fitted(name, style.font, room, tail)
     width, height = width_of(text, style.font) + 2 * pad, line_height(style.font)
     x = min(max(left, 0), max(0, columns - width))
-    y = top - height
-    if y < free_from:
-        y = bottom if bottom + height <= rows else max(top, free_from)
-    y = min(max(y, 0), max(0, rows - height))
-    canvas.label(text, (x, y, width, height), pad, style.font, colour, _INK)
+    above = [top - height] if top - height >= free_from else []
+    below = [bottom] if bottom + height <= rows else []
+    places = [(x, min(max(y, 0), max(0, rows - height)), width, height) for y in (*above, *below, max(top, free_from))]
+    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+    if not free and sighting.match.name is None:
+        return None
+    return _Label(text, (free or places)[0], colour)
+
+
+def _overlap(a: _Place, b: _Place) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
 def _panel(image: Image, lines: Sequence[str], style: _Style, *, centred: bool) -> None:
