@@ -417,6 +417,29 @@ def test_the_real_clip_cut_in_half(data: Path, tmp_path: Path) -> None:
         assert source.damaged == 275 - count
 
 
+def _all_of(path: Path, **options: bool) -> list[tuple[int, float, bytes]]:
+    with FileSource(path, **options) as source:
+        return [(frame.index, frame.time, frame.image.tobytes()) for frame in source]
+
+
+@pytest.mark.parametrize("options", [{"lean": True}, {"steady": True}], ids=str)
+def test_the_number_of_decoding_threads_changes_no_bit(options: dict[str, bool], tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "long.mp4", [smooth(160, 120, index) for index in range(40)])
+    assert _all_of(path, **options) == _all_of(path)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("options", [{"lean": True}, {"steady": True}], ids=str)
+def test_the_real_clip_is_the_same_with_fewer_decoding_threads(options: dict[str, bool], data: Path) -> None:
+    path, count = data / "clip" / "hamilton.mp4", 0
+    with FileSource(path) as plain, FileSource(path, **options) as other:
+        for one, two in zip(plain, other, strict=True):
+            assert (one.index, one.time) == (two.index, two.time)
+            assert np.array_equal(one.image, two.image), f"frame {one.index}"
+            count += 1
+    assert count == 275
+
+
 # --- synthetic and paced ------------------------------------------------------------------------------
 
 

@@ -6,8 +6,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from facecam.archive.analysis import Analysis, Record
 from facecam.bench.samples import Report, Samples, peak_rss
@@ -21,8 +24,9 @@ from facecam.scan import Seen, frames_ahead
 from facecam.values import NOBODY, Face, Frame, Image, Sighting
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import FrameSource, Source
+from facecam.video.canvas import Picture, Planes
 from facecam.video.container import FileSource
-from facecam.video.overlay import draw
+from facecam.video.overlay import draw, mark
 from facecam.video.sinks import VideoSink
 
 #: Called with (frames done, frames in all or None).
@@ -111,20 +115,22 @@ def decode(path: Path, frames: int | None = None) -> float:
 
 
 def draw_and_encode(path: Path, sightings: dict[int, list[Sighting]], samples: Samples) -> None:
-    """Time what writing a labelled video would add, frame by frame."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        FileSource(path) as source,
-        VideoSink(Path(folder) / "bench.mp4", source.info) as sink,
-    ):
-        for frame in source:
-            if frame.index >= len(sightings):
-                break
-            image = frame.image
-            with samples.stage("draw"):
-                draw(image, sightings.get(frame.index, []))
-            with samples.stage("encode"):
-                sink.write(image, frame.time)
+    """Time what writing a labelled video would add, frame by frame: on the decoder's planes, as `label` draws."""
+    with tempfile.TemporaryDirectory() as folder, FileSource(path) as source:
+        first = next(iter(source))
+        planar = first.planar()
+        colours = None if planar is None else planar.colours
+        with VideoSink(Path(folder) / "bench.mp4", source.info, colours=colours) as sink:
+            for frame in chain([first], source):
+                if frame.index >= len(sightings):
+                    break
+                planar = frame.planar()
+                picture = planar if planar is not None and sink.fits(planar) else frame.image
+                with samples.stage("draw"):
+                    canvas = Picture(picture) if isinstance(picture, np.ndarray) else Planes(picture)
+                    mark(canvas, sightings.get(frame.index, []))
+                with samples.stage("encode"):
+                    sink.write(picture, frame.time)
 
 
 # --- live ------------------------------------------------------------------------------------------------
