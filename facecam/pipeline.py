@@ -24,12 +24,14 @@ from facecam.vision.align import align
 from facecam.vision.detect import WINDOW, Detector, merge
 from facecam.vision.embed import Embeds as Embeds
 from facecam.vision.portrait import Cutting
-from facecam.vision.track import Track, Tracker
+from facecam.vision.track import Track, Tracker, affinity
 
 #: A believed face that was missed this often in a row is searched at its size about where it should be, so many of its
 #: sizes to each side.
 LOST_MISSES: Final = 2
 LOST_REACH: Final = 3.0
+#: The same for a face that is not where it should be after a rest, and may have turned about.
+STRAY_REACH: Final = 1.0
 #: A hit that overlaps less than this with where the face was expected makes the track look again who it is.
 JUMP_IOU: Final = 0.35
 #: After so many hits a track of a file rests while it is hit this near to
@@ -161,7 +163,9 @@ class Recogniser:
         """Follow the tracks; returns those that ended, and the numbers of those that moved otherwise than expected."""
         with self.timing.stage("detect"):
             if self._lost:
-                found = merge([*found, *self._search_lost(frame)])
+                lost, self._lost = self._lost, []
+                near = [face for track in lost for face in self._search_near(frame, track, LOST_REACH)]
+                found = merge([*found, *near])
             followed: list[Face | None] = []
             awake = [i for i, track in enumerate(self.tracker.tracks) if track.rests <= frame.index]
             if awake:  # else nobody may need the picture converted
@@ -169,6 +173,10 @@ class Recogniser:
                 sized = {k for k, i in enumerate(awake) if self._is_sized(self.tracker.tracks[i])}
                 followed = [None] * len(boxes)
                 for i, face in zip(awake, self.detector.follow(frame.image, [boxes[i] for i in awake], sized)):
+                    track = self.tracker.tracks[i]
+                    rested = frame.index - track.last > self.settings.detect_every and not track.misses
+                    if face is None and rested:
+                        face = self._strayed(frame, track)
                     followed[i] = face
             self.timing.detections += 1
         with self.timing.stage("track"):
@@ -187,20 +195,22 @@ class Recogniser:
                         self.identities[track.id].next_frame = frame.index
             return ended, frozenset(moved)
 
-    def _search_lost(self, frame: Frame) -> list[Face]:
-        """Faces about those that were lost, of about their size."""
-        lost, self._lost = self._lost, []
-        found: list[Face] = []
-        for track in lost:
-            x, y, w, h = track.predict(frame.time)
-            left, top = max(0, round(x - LOST_REACH * w)), max(0, round(y - LOST_REACH * h))
-            part = frame.image[
-                top : max(0, round(y + h + LOST_REACH * h)), left : max(0, round(x + w + LOST_REACH * w))
-            ]
-            if min(part.shape[:2]) > 0:
-                faces = self.detector.detect_levels(part, self._scales_of(track))
-                found += [face.shifted(left, top) for face in faces]
-        return found
+    def _search_near(self, frame: Frame, track: Track, reach: float) -> list[Face]:
+        """Faces of about a track's size, at most so many of its sizes from where it should be."""
+        x, y, w, h = track.predict(frame.time)
+        left, top = max(0, round(x - reach * w)), max(0, round(y - reach * h))
+        right, bottom = max(0, round(x + w + reach * w)), max(0, round(y + h + reach * h))
+        part = frame.image[top:bottom, left:right]
+        if min(part.shape[:2]) == 0:
+            return []
+        return [face.shifted(left, top) for face in self.detector.detect_levels(part, self._scales_of(track))]
+
+    def _strayed(self, frame: Frame, track: Track) -> Face | None:
+        """The face of a track that had time to go further than following reaches: the nearest that is no other's."""
+        others = [t.predict(frame.time) for t in self.tracker.tracks if t is not track]
+        free = [f for f in self._search_near(frame, track, STRAY_REACH) if not any(affinity(f.box, o) for o in others)]
+        x, y = Face(track.predict(frame.time), 0.0).centre
+        return min(free, key=lambda face: math.hypot(face.centre[0] - x, face.centre[1] - y), default=None)
 
     def _scales_of(self, track: Track) -> list[float]:
         """The two levels at which a face of this size shows best, and those an octave below, which guide them."""

@@ -386,6 +386,35 @@ def test_a_lost_face_is_searched_about_where_it_should_be() -> None:
     assert again.landmarks is not None and again.landmarks[0].tolist() == [480 + 33, 280 + 33]
 
 
+@pytest.mark.parametrize("turn", [38, 39, 40, 45])
+def test_a_face_that_turned_about_while_it_rested_is_still_the_same(turn: int) -> None:
+    class Placed(ShortSighted):
+        """Sees parts of a picture, too: a pixel tells the frame's number and where it is."""
+
+        def _faces(self, image: Image) -> list[Face]:
+            k, left, top = int(image[0, 0, 0]), 2 * int(image[0, 0, 1]), int(image[0, 0, 2])
+            faces = (Face(box, 0.9).shifted(-left, -top) for box in self.script.get(k, []))
+            return [f for f in faces if 0 <= f.centre[0] < image.shape[1] and 0 <= f.centre[1] < image.shape[0]]
+
+        def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+            return self._faces(image)
+
+    def place(k: int) -> float:
+        return 120.0 - 0.3 * min(k, turn) + 0.08 * 60 * max(0, k - turn)
+
+    script: dict[int, list[Box]] = {k: [(place(k), 80.0, 60.0, 60.0)] for k in range(70)}
+    images = [np.zeros((240, 320, 3), np.uint8) for _ in range(70)]
+    for k, image in enumerate(images):
+        image[..., 0], image[..., 1], image[..., 2] = k, np.arange(320)[None] // 2, np.arange(240)[:, None]
+    pipeline = recogniser(script)
+    pipeline.detector = pipeline.scan._detector = Placed(script)
+    pipeline.scan._cuts.is_cut = lambda frame: False  # type: ignore[method-assign]
+    analysis = Analysis(pipeline)
+    records = list(analysis.records(SyntheticSource(images, fps=30)))
+    assert {face[0] for r in records for face in r.faces} == {1}
+    assert all(len(r.faces) == 1 for r in records[:69])
+
+
 def test_a_stranger_like_nobody_is_embedded_as_seldom_as_somebody_known() -> None:
     def embeddings(vector: Sequence[float]) -> int:
         pipeline = recogniser(still(50, 240))
