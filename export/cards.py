@@ -115,11 +115,12 @@ def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> 
         outputs=(output_name(metric),),
         licence=licence,
         source=f"python -m train, recipe {recipe.name}",
-        dim=run.network.dim if metric else 0,
+        dim=run.network.width if metric else 0,
         template=recipe.crop,
         labels=() if metric else tuple(run.classes),
         threshold=found.threshold,
         space=space,
+        mirror=metric and recipe.mirror,
         training={
             "recipe": recipe.name,
             "arch": recipe.arch,

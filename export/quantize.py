@@ -12,6 +12,8 @@ from facecam.errors import ModelInvalid
 
 #: Fewer pictures than this say too little about the range of activations.
 FEWEST = 16
+#: What torch's exporter makes of normalize().
+_NORMS = ("ReduceL2", "LpNormalization")
 
 
 class _Feed:
@@ -24,6 +26,20 @@ class _Feed:
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._rows, None)
+
+
+def _behind_the_norm(data: bytes) -> list[str]:
+    """Names of all nodes after the first norm of a vector: little arithmetic, on values that 8 bits would blur."""
+    import onnx
+
+    graph = onnx.load_model_from_string(data).graph
+    late: set[str] = set()
+    names = []
+    for node in graph.node:
+        if node.op_type in _NORMS or late.intersection(node.input):
+            late.update(node.output)
+            names.append(node.name)
+    return names
 
 
 def to_int8(data: bytes, name: str, batch: np.ndarray) -> bytes:
@@ -63,6 +79,7 @@ def to_int8(data: bytes, name: str, batch: np.ndarray) -> bytes:
                 per_channel=True,
                 reduce_range=True,
                 calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=_behind_the_norm(ready.read_bytes()),
                 op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add", "Relu", "MaxPool", "AveragePool", "Concat"],
             )
         except Exception as error:

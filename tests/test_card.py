@@ -22,7 +22,11 @@ CLASSIFIER = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("card", [EMBEDDER, CLASSIFIER], ids=["embedder", "classifier"])
+@pytest.mark.parametrize(
+    "card",
+    [EMBEDDER, dataclasses.replace(EMBEDDER, mirror=True), CLASSIFIER],
+    ids=["embedder", "mirroring", "classifier"],
+)
 def test_a_card_reads_back(card: ModelCard) -> None:
     assert ModelCard.from_json(card.to_json()) == card
 
@@ -87,6 +91,23 @@ def test_a_lying_card_is_refused_or_right(name: str, value: object) -> None:
         assert "\n" not in str(error)
     else:
         assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_a_card_of_a_model_that_does_not_mirror_is_as_it_was() -> None:
+    # The card is part of the file: another text would be another hash of a model that everybody has already.
+    assert "mirror" not in json.loads(EMBEDDER.to_json())
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_mirror_is_true_or_false(value: object) -> None:
+    data = json.loads(EMBEDDER.to_json()) | {"mirror": value}
+    with pytest.raises(ModelInvalid, match="mirror"):
+        ModelCard.from_json(json.dumps(data))
+
+
+def test_only_an_embedder_mirrors() -> None:
+    with pytest.raises(ValueError, match="mirror"):
+        dataclasses.replace(CLASSIFIER, mirror=True)
 
 
 def test_an_unknown_entry_is_refused() -> None:

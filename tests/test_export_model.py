@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -239,3 +240,33 @@ def test_an_embedder_leaves_with_norm_one_and_its_own_space(tmp_path: Path) -> N
     with torch.no_grad():
         network.backbone.fc.weight[0, 0] += 0.01
     assert cards.make(run, found, name="faces", licence="CC0-1.0", precision="fp32").space != card.space
+
+
+def test_an_embedder_that_mirrors_does_so_in_the_graph_and_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facecam.vision import embed
+    from train import networks
+
+    recipe = Recipe(arch="dlib_resnet", weights="dlib", size=150, crop="dlib-150", objective="pairs", mirror=True)
+    plain = networks.build(replace(recipe, mirror=False), 2).eval()
+    both = networks.build(recipe, 2).eval()
+    run = evaluate.Run(both, recipe, ["a", "b"], {"origin": "x", "history": [], "data": "y"})
+    found = cards.Found(Threshold(0.9, "cosine", "by hand"))
+    card = cards.make(run, found, name="faces", licence="CC0-1.0", precision="fp32")
+    once = cards.make(replace(run, network=plain, recipe=replace(recipe, mirror=False)), found, name="faces",
+                      licence="CC0-1.0", precision="fp32")  # fmt: skip
+    assert card.mirror and not once.mirror and card.space != once.space
+    data = to_onnx.with_card(to_onnx.convert(to_onnx.Finished(both, 0), 150), card)
+    assert len(data) < 1.1 * len(to_onnx.convert(to_onnx.Finished(plain, 0), 150)), "the weights are there once"
+    assert parity.self_check(data, card)[-1] == "vectors have norm 1"
+
+    # The same vectors as facecam's own mirroring of the plain network gives.
+    crops = list(np.random.default_rng(0).integers(0, 256, (3, 150, 150, 3), dtype=np.uint8))
+    mirroring = embed.Embedder(parity.open_model(data))
+    alone = embed.Embedder(parity.open_model(to_onnx.with_card(to_onnx.convert(to_onnx.Finished(plain, 0), 150), once)))
+    wanted = alone.embed(crops, mirror=True)
+    np.testing.assert_allclose(mirroring.embed(crops), wanted, atol=1e-5)
+    fed: list[int] = []
+    monkeypatch.setattr(embed, "feed", lambda model, some: fed.append(len(some)) or np.resize(wanted, (len(some), 128)))
+    mirroring.embed(crops, mirror=True)
+    alone.embed(crops, mirror=True)
+    assert fed == [3, 6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,17 @@ def test_mirroring_is_in_the_network() -> None:
     with torch.inference_mode():
         assert torch.allclose(network(x), network(x.flip(3)), atol=1e-5)
         assert torch.allclose(network.features(x).norm(dim=1), torch.full((2,), 10.0), atol=1e-4)
+
+
+def test_stages_learn_from_each_picture_by_itself_and_the_result_mirrors() -> None:
+    made = Recipe(arch="dlib_resnet", weights="dlib", size=150, mirror=True, objective="pairs", bottom=11)
+    network = networks.build(made, 2).eval()
+    x = torch.randn(2, 3, 150, 150)
+    with torch.inference_mode():
+        sides = [network.upper(11)(network.lower(11)(side)) for side in (x, x.flip(3))]
+        assert torch.allclose(network(x), nn.functional.normalize(sides[0] + sides[1], dim=1), atol=1e-5)
+    with pytest.raises(UsageFault, match="mirror"):
+        replace(made, objective="ce")
 
 
 # --- losses --------------------------------------------------------------------------------------------------------

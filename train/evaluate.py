@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from facecam.errors import UsageFault
 from train import augment, checkpoint, data, feed, networks
+from train.crowding import Crowding
 from train.recipe import Recipe, from_dict, people_of
 
 
@@ -42,6 +43,8 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
     recipe = from_dict(state["recipe"])
     # The weights come from the checkpoint: nothing is downloaded or read for the start.
     network = networks.build(replace(recipe, weights="none"), state["outputs"])
+    if (centres := state["model"].get("crowding.centres")) is not None:
+        network.crowding = Crowding(*centres.shape)
     network.load_state_dict(state["model"])
     network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
     network.eval().to(device or torch.device("cpu"))
@@ -86,11 +89,11 @@ def outputs(run: Run, items: Sequence[data.Item], device: torch.device, *, mirro
     """Probabilities N x C of a classifier, unit vectors N x dim of an embedder: float32.
 
     Args:
-        mirror: average an embedder's vectors with those of the mirror images.
+        mirror: average an embedder's vectors with those of the mirror images, unless the network does so itself.
     """
     pictures = augment.Pictures(tuple(items), run.recipe.size, "none", run.recipe.seed, keep=0)
     function: Any = run.network
-    if mirror:
+    if mirror and not run.recipe.mirror:
         function = lambda x: F.normalize(run.network(x) + run.network(x.flip(3)), dim=1)  # noqa: E731
     found = feed.forward_all(function, run.network, pictures, run.recipe, device)
     # Other people's share of the probability is nobody's: rows may sum to less than 1.

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facecam.errors import DeviceUnavailable, ModelInvalid, UsageFault
-from train import augment, checkpoint, feed, losses, networks, records, transfer, weights
+from train import augment, checkpoint, crowding, feed, losses, networks, records, transfer, weights
 from train.data import Corpus
 from train.recipe import Recipe, from_dict
 
@@ -93,6 +93,11 @@ def fit(
     teacher = torch.empty(0)
     if recipe.metric:
         people, labels = labels.unique(return_inverse=True)
+        if recipe.crowding and len(people) < crowding.PEOPLE:
+            raise UsageFault(
+                f"{corpus.root}: crowding is measured on {crowding.PEOPLE} people or more, there are {len(people)}; "
+                "give more people, or crowding=0"
+            )
         if recipe.objective == "pairs":
             head = losses.PairMemory(network.dim, len(items), margin=recipe.margin, scale=recipe.scale)
         else:
@@ -261,4 +266,12 @@ def fit(
             f"val score {row['val_score']:.4f}{' *' if better else ''}  {row['seconds']:.1f} s"
         )
     board.close()
+    if recipe.crowding:
+        say("measuring how crowded the neighbourhoods of faces are")
+        state = checkpoint.load(out / "best.pt")
+        state["model"] = {k: v for k, v in state["model"].items() if not k.startswith("crowding.")}
+        network.load_state_dict(state["model"])
+        vectors = feed.forward_all(forward, network, plain, recipe, where)
+        network.crowding = crowding.Crowding.measured(vectors, labels, recipe.crowding, recipe.seed).to(where)
+        checkpoint.save(out / "best.pt", state | {"model": network.state_dict()})
     return {"best": best, "history": history}

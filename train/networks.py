@@ -18,6 +18,7 @@ from torchvision import models
 from facecam.errors import ModelMissing, UsageFault
 from facecam.zoo import dlib
 from train import dlibnet
+from train.crowding import Crowding
 from train.recipe import Recipe
 from train.weights import load_backbone, read_weights
 
@@ -44,6 +45,7 @@ class Network(nn.Module):
         metric: an embedder: the output is the features, L2-normalised.
         unit: length that features are brought to before the head, 0 leaves them; a face is a direction.
         mirror: features are the mean of the picture's and its mirror image's.
+        crowding: an embedder's last layer, once it is trained, or None.
         aux: extra logits of inception's auxiliary head, in training only.
     """
 
@@ -63,6 +65,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.unit, self.mirror = unit, mirror
+        self.crowding: Crowding | None = None
         self.backbone, self.dim, self.mean, self.std, self.metric = backbone, dim, mean, std, metric
         self._stages = stages
         self.head = nn.Identity() if metric else nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, classes))
@@ -70,12 +73,15 @@ class Network(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Normalised pictures N x 3 x S x S -> N x dim."""
-        found = self._one_side(x)
-        if self.mirror:
-            found = found + self._one_side(x.flip(3))
+        if not self.mirror:
+            found = self._plain(x)
+        else:
+            # One pass over both, not two: an exported graph would hold the network twice.
+            found = self._plain(torch.cat([x, x.flip(3)])).unflatten(0, (2, -1)).sum(0)
         return F.normalize(found, dim=1) * self.unit if self.unit else found
 
-    def _one_side(self, x: Tensor) -> Tensor:
+    def _plain(self, x: Tensor) -> Tensor:
+        """Features of each picture by itself."""
         found = self.backbone(x)
         self.aux = None
         if isinstance(found, tuple):  # torchvision's InceptionOutputs: only while its batch norm trains
@@ -84,16 +90,25 @@ class Network(nn.Module):
         return F.normalize(found, dim=1) if self.unit else found
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits N x C, or unit vectors N x dim."""
+        """Logits N x C, or unit vectors N x width."""
         found = self.features(x)
-        return F.normalize(found, dim=1) if self.metric else self.head(found)
+        return self.finish(F.normalize(found, dim=1)) if self.metric else self.head(found)
+
+    def finish(self, vectors: Tensor) -> Tensor:
+        """An embedder's unit vectors as they leave it."""
+        return vectors if self.crowding is None else self.crowding(vectors)
+
+    @property
+    def width(self) -> int:
+        """Length of an embedder's vectors."""
+        return self.dim + (self.crowding is not None)
 
     def lower(self, stages: int) -> Callable[[Tensor], Tensor]:
         """The bottom stages alone, as a function (dlib_resnet)."""
         return lambda x: self.backbone.lower(x, stages)
 
     def upper(self, stages: int) -> Callable[[Tensor], Tensor]:
-        """The rest, head included: what `forward` makes of what `lower` has made."""
+        """The rest, head included, of what `lower` has made: each picture by itself, an embedder without `finish`."""
 
         def rest(x: Tensor) -> Tensor:
             found = F.normalize(self.backbone.upper(x, stages), dim=1)

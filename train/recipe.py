@@ -33,7 +33,9 @@ class Recipe:
         margin, scale, margin_warmup: of a loss on embeddings; the margin grows from 0 over that many epochs.
         distill: weight of the pull towards the starting network's vectors.
         mix: share of the trained weights in the result, the rest are the starting ones.
-        mirror: features are the mean over a picture and its mirror image: surer, at twice the time.
+        mirror: features are the mean over a picture and its mirror image: surer, at twice the time. With bottom
+            only the result does so, training and validation on the way see each picture by itself.
+        crowding: centres of an embedder's last layer (train.crowding), measured when the rest is trained; 0: none.
         others: folder of other people (DIR/PERSON/*): classes of their own in training, none in the result,
             so that the network learns what a stranger looks like.
         augment: preset of train.augment; views: pictures per picture where features are cached.
@@ -71,6 +73,7 @@ class Recipe:
     distill: float = _entry(0.0, low=0)
     mix: float = _entry(1.0, low=0)
     mirror: bool = False
+    crowding: int = _entry(0, low=0)
     others: str = ""
     augment: str = _entry("none", ("none", "light", "standard", "strong", "face"))
     views: int = _entry(1, low=1)
@@ -120,10 +123,15 @@ class Recipe:
             raise UsageFault(f"recipe {self.name}: mixup and cutmix need the objective ce, not {self.objective}")
         if self.freeze == "all" and (self.mixup or self.cutmix):
             raise UsageFault(f"recipe {self.name}: mixup and cutmix work on pictures, freeze = all on cached features")
-        if self.bottom and (self.arch != "dlib_resnet" or self.freeze != "none" or self.mirror or self.bottom > 15):
+        if self.bottom and (self.arch != "dlib_resnet" or self.freeze != "none" or self.bottom > 15):
+            raise UsageFault(f"recipe {self.name}: bottom (1 to 15) goes with arch dlib_resnet and freeze none")
+        if self.bottom and self.mirror and not self.metric:
             raise UsageFault(
-                f"recipe {self.name}: bottom (1 to 15) goes with arch dlib_resnet, freeze none, mirror false"
+                f"recipe {self.name}: with bottom each picture is learnt by itself, which mirror would change for a "
+                "classifier's head; leave out one"
             )
+        if self.crowding and not self.metric:
+            raise UsageFault(f"recipe {self.name}: crowding is a layer of an embedder, not of objective ce")
         if self.freeze == "all" and self.objective != "ce":
             raise UsageFault(
                 f"recipe {self.name}: freeze = all trains a classifier's head; use freeze none or backbone"

@@ -46,6 +46,7 @@ class Embedder:
         self.space: str = card.space
         self.template: str = card.template
         self.dim = card.dim
+        self._mirrors = card.mirror
 
     def embed(self, crops: Sequence[Image], *, mirror: bool = False) -> NDArray[np.float32]:
         """Embed all the crops that wait, of one frame or of many.
@@ -53,14 +54,15 @@ class Embedder:
         Args:
             crops: BGR uint8, side x side x 3 each.
             mirror: average each vector with that of the mirrored crop (normalised, averaged,
-                normalised): a little surer, twice the cost; for enrolment and evaluation.
+                normalised): a little surer, twice the cost; for enrolment and evaluation. A model that does so
+                itself (ModelCard.mirror) is not asked twice.
 
         Returns:
             float32, N x dim, rows of norm 1.
         """
         if not crops:
             return np.zeros((0, self.dim), np.float32)
-        if mirror:
+        if mirror and not self._mirrors:
             both = self.embed([*crops, *(np.ascontiguousarray(c[:, ::-1]) for c in crops)])
             total = both[: len(crops)] + both[len(crops) :]
             unit: NDArray[np.float32] = total / np.linalg.norm(total, axis=1, keepdims=True)

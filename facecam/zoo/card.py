@@ -76,6 +76,7 @@ class ModelCard:
         labels: class names of a classifier, in the order of its outputs.
         threshold: of an embedder or classifier.
         space: name of the vector space (`vector_space`); embedders only.
+        mirror: the graph averages each crop's vector with its mirror image's; embedders only.
         training: free facts about the training run and its data.
     """
 
@@ -96,6 +97,7 @@ class ModelCard:
     labels: tuple[str, ...] = ()
     threshold: Threshold | None = None
     space: str | None = None
+    mirror: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,6 +120,7 @@ class ModelCard:
             self.landmarks is None or self.landmarks in LANDMARK_SCHEMES,
             f"landmarks are one of {LANDMARK_SCHEMES}, not {self.landmarks!r}",
         )
+        need(not self.mirror or self.kind == "embedder", "mirror is an embedder's")
         if self.kind == "embedder":
             need(0 < self.dim <= 65536, "an embedder states its dimension")
             need(self.template in TEMPLATES, f"template is one of {tuple(TEMPLATES)}, not {self.template!r}")
@@ -140,7 +143,10 @@ class ModelCard:
             need(self.decoder in DECODERS, f"decoder is one of {DECODERS}, not {self.decoder!r}")
 
     def to_json(self) -> str:
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, ensure_ascii=False, sort_keys=True)
+        facts = asdict(self)
+        if not self.mirror:  # a card that says nothing new stays the same text, and its file the same hash
+            del facts["mirror"]
+        return json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
@@ -195,6 +201,8 @@ def _check_types(data: Mapping[str, Any]) -> None:
             raise TypeError(f"{key} holds a value of a wrong type")
     if not isinstance(data.get("dim", 0), int):
         raise TypeError("dim is a whole number")
+    if not isinstance(data.get("mirror", False), bool):
+        raise TypeError("mirror is true or false")
     if not isinstance(data.get("training", {}), dict):
         raise TypeError("training is a table")
     level = [data.get("training", {})]
