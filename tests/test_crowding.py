@@ -133,9 +133,9 @@ def test_too_few_people_and_a_classifier_are_refused(run: Path, tmp_path: Path) 
         replace(EMBEDDER, objective="ce")
     few = replace(EMBEDDER, split="", min_images=2, val=0.3, test=0.3)
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
+        (tmp_path / "set" / name).mkdir(parents=True)
         for photo in range(8):
             picture = np.random.default_rng(100 * ord(name) + photo).integers(0, 255, (24, 24, 3), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / name / f"{photo}.png"), picture)
+            cv2.imwrite(str(tmp_path / "set" / name / f"{photo}.png"), picture)
     with pytest.raises(UsageFault, match=f"{PEOPLE} people"):
-        loop.fit(few, evaluate.load_data(tmp_path, few), tmp_path / "run", device="cpu", say=lambda _: None)
+        loop.fit(few, evaluate.load_data(tmp_path / "set", few), tmp_path / "run", device="cpu", say=lambda _: None)
