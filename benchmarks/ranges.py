@@ -1,4 +1,4 @@
-"""Measures the range of each layer of dlib's networks on photos: what facecam/zoo/int8.json holds.
+"""Measures the range of each layer of the networks that have an int8 twin, on photos: what facecam/zoo/int8.json holds.
 
 Usage: python -m benchmarks.ranges [PHOTOS...] [--write]
 
@@ -21,7 +21,7 @@ from facecam.engine import open_engine
 from facecam.settings import Settings
 from facecam.video.photos import read_photo
 from facecam.vision.align import align
-from facecam.zoo import dlib
+from facecam.zoo import dlib, pairs
 from facecam.zoo.session import runtime
 
 SIZES = (0.7, 1.0, 1.4, 2.0)
@@ -30,10 +30,10 @@ SIZES = (0.7, 1.0, 1.4, 2.0)
 class Tapped:
     """A float32 model whose inner maps are looked at: what leaves a ReLU, and convolutions without one."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, content: bytes) -> None:
         import onnx
 
-        model = onnx.load_model_from_string(dlib.convert(role, dlib.weights_path(role).read_bytes()))
+        model = onnx.load_model_from_string(content)
         followed = {n.input[0] for n in model.graph.node if n.op_type == "Relu"}
         self.taps = [
             n.output[0]
@@ -63,21 +63,26 @@ def main() -> None:
         *sorted(data.glob("cats_dogs/train/*/*.jpg"))[::40],
     ]
     engine = open_engine(Settings(device="cpu", precision="fp32"))
-    detector, embedder = Tapped("detector"), Tapped("embedder")
+    tapped = {
+        role: Tapped(dlib.convert(role, dlib.weights_path(role).read_bytes())) for role in ("detector", "embedder")
+    }
+    tapped["pairs"] = Tapped(pairs.convert(pairs.FILE.read_bytes()))
     faces = 0
     for number, path in enumerate(photos):
         image = read_photo(path)
         zoom = SIZES[number % len(SIZES)]
-        detector.see(cv2.resize(image, None, fx=zoom, fy=zoom))
+        tapped["detector"].see(cv2.resize(image, None, fx=zoom, fy=zoom))
         for face in engine.landmarker.locate(image, engine.detector.detect(image, 40)):
-            embedder.see(align(image, face, engine.embedder.template))
+            crop = align(image, face, "dlib-150")
+            for role in ("embedder", "pairs"):
+                tapped[role].see(crop)
             faces += 1
     print(f"{len(photos)} photos, {faces} faces")
     result = {
         "note": "smallest and largest activation of each layer; python -m benchmarks.ranges",
-        **{role: np.round(t.limits, 4).tolist() for role, t in (("detector", detector), ("embedder", embedder))},
+        **{role: np.round(model.limits, 4).tolist() for role, model in tapped.items()},
     }
-    for role in ("detector", "embedder"):
+    for role in tapped:
         print(role, " ".join(f"{low:.2f}..{high:.2f}" for low, high in result[role]))
     if arguments.write:
         (ROOT / "facecam" / "zoo" / "int8.json").write_text(json.dumps(result) + "\n", encoding="utf-8")

@@ -200,7 +200,8 @@ def open_engine(settings: Settings) -> Engine:
     if card.threshold is None:
         raise ModelInvalid(f"{card.name} states no threshold; export it again with python -m export")
     entry = registry.models().get(files.embedder.id)
-    curve = _curve(entry.impostor if entry is not None else card.training.get("impostor"), card.name)
+    known = entry.impostor if entry is not None else None
+    curve = _curve(known or card.training.get("impostor"), card.name)
     models = {
         role: {"name": file.card.name, "sha256": file.sha256, **({"precision": "int8"} if file.id in quick else {})}
         for role, file in (

@@ -39,10 +39,11 @@ def test_models_alone_lists(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == alone
     rows = [line.split() for line in alone.splitlines()]
     assert rows[1][:3] == ["*", "dlib", "installed"]
-    assert rows[2][:3] == ["opencv", "not", "installed"]
+    assert rows[2][:2] == ["dlib-pairs", "installed"]
+    assert rows[3][:3] == ["opencv", "not", "installed"]
     for id, entry in registry.models().items():
-        row = next(r for r in rows if id in r[:2])
-        assert entry.role in row and entry.licence in row and f"{entry.bytes / 1e6:.1f}" in row
+        row = next(r for r in rows if id in r[:2] and entry.role in r)
+        assert entry.licence in row and f"{entry.bytes / 1e6:.1f}" in row
     assert all("\x1b" not in line for line in alone.splitlines())
 
 
@@ -57,7 +58,8 @@ def test_the_list_as_json(home: Path, capsys: pytest.CaptureFixture[str], argume
         "landmarks": "dlib-landmarks",
         "embedder": "dlib-embedder",
     }
-    assert {p["name"]: p["installed"] for p in report["packs"]} == {"dlib": True, "opencv": False, "yunet-dlib": False}
+    packs = {p["name"]: p["installed"] for p in report["packs"]}
+    assert packs == {"dlib": True, "dlib-pairs": True, "opencv": False, "yunet-dlib": False}
     models = {m["id"]: m for m in report["models"]}
     assert set(models) == set(registry.models())
     assert models["sface"]["licence"] == "Apache-2.0" and models["sface"]["state"] == "absent"

@@ -11,9 +11,7 @@ import pytest
 from facecam.cli import invoke
 from facecam.people.gallery import Gallery
 from facecam.reembedding import BATCH
-from facecam.zoo import intake
-from facecam.zoo.packs import Zoo
-from tests.people_fakes import ROOT, start
+from tests.people_fakes import start
 
 #: `people migrate` with the embedder in use; when the second batch is to be written, the process is gone.
 KILLED = """
@@ -39,9 +37,8 @@ with Gallery.open() as gallery:
 def test_there_and_back_with_a_kill_in_between(
     own_home: Path, models_home: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (own_home / "models").unlink()  # one of the test's own: adding must not reach the shared one
+    (own_home / "models").unlink()  # one of the test's own: what is in use must not change for the others
     shutil.copytree(models_home / "models", own_home / "models")
-    other = intake.add(Zoo(own_home, notify=lambda line: None), ROOT / "models" / "dlib-pairs.onnx").id
     photos = tmp_path / "people"
     shutil.copytree(data / "clip" / "people", photos)
     crowd = [folder for folder in sorted((data / "lfw_dev" / "images").iterdir()) if len(list(folder.iterdir())) >= 3]
@@ -56,7 +53,7 @@ def test_there_and_back_with_a_kill_in_between(
     before = named(data, tmp_path)
     assert "Lin-Manuel Miranda" in before and "Joe Biden" not in before
 
-    assert invoke(["models", "use", "--embedder", other]) == 0
+    assert invoke(["models", "use", "dlib-pairs"]) == 0
     capsys.readouterr()
     assert invoke(["label", str(data / "clip" / "hamilton.mp4"), "--no-video", "-o", str(tmp_path / "no")]) == 14
     assert "facecam people migrate" in capsys.readouterr().err

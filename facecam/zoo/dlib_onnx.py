@@ -20,6 +20,7 @@ from facecam.zoo.dlib import (
     SCALE,
     SOURCE,
     Conv,
+    EmbedderWeights,
     read_detector,
     read_embedder,
     read_landmarks,
@@ -56,6 +57,13 @@ class Graph:
             self.domains.add(attributes["domain"])
         self.nodes.append(self.onnx.helper.make_node(op, list(inputs), [output], **attributes))
         return output
+
+    def top(self, x: str, count: int) -> str:
+        """The ``count`` largest values of each row."""
+        values, places = (f"v{len(self.nodes)}{part}" for part in ("", "at"))
+        inputs = [x, self.const([count], np.int64)]
+        self.nodes.append(self.onnx.helper.make_node("TopK", inputs, [values, places], axis=1))
+        return values
 
     def conv(self, x: str, conv: Conv, relu: bool = False) -> str:
         y = self.add(
@@ -154,9 +162,16 @@ def embedder_card(data: bytes) -> ModelCard:
 
 
 def embedder(data: bytes) -> bytes:
-    weights = read_embedder(data)
     g = Graph()
-    x = g.conv("crop", folded_input(weights.stem), relu=True)
+    g.add("LpNormalization", embed(g, read_embedder(data), "crop"), name="embedding", axis=1, p=2)
+    return g.model(
+        [g.floats("crop", ["batch", 3, 150, 150])], [g.floats("embedding", ["batch", 128])], embedder_card(data)
+    )
+
+
+def embed(g: Graph, weights: EmbedderWeights, x: str) -> str:
+    """The network from crops (BGR, 0 to 255, N x 3 x 150 x 150) to 128 values, not normalised."""
+    x = g.conv(x, folded_input(weights.stem), relu=True)
     x = g.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
     side, channels = 35, 32  # 150 -> 72 (7x7/2) -> 35 (3x3/2)
     for first, second in weights.blocks:
@@ -173,11 +188,7 @@ def embedder(data: bytes) -> bytes:
         channels = out
         x = g.add("Relu", g.add("Add", x, y))
     x = g.add("Flatten", g.add("GlobalAveragePool", x))
-    x = g.add("MatMul", x, g.const(weights.fc))
-    g.add("LpNormalization", x, name="embedding", axis=1, p=2)
-    return g.model(
-        [g.floats("crop", ["batch", 3, 150, 150])], [g.floats("embedding", ["batch", 128])], embedder_card(data)
-    )
+    return g.add("MatMul", x, g.const(weights.fc))
 
 
 def _pad(g: Graph, x: str, channels: int, side: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facecam.zoo.dlib import Array, Conv, read_embedder
+from facecam.zoo.dlib import Array, Conv, EmbedderWeights, read_embedder
 from facecam.zoo.dlib_onnx import Graph, detector_card, embedder_card, folded_input, read_folded_detector, scored
 
 #: Pictures for the int8 detector are a multiple of this wide: its first layer takes as many neighbouring pixels for one
@@ -34,7 +34,7 @@ def ranges() -> Mapping[str, list[tuple[float, float]]]:
     """Role -> smallest and largest activation of each layer, in the order of the network."""
     text = importlib.resources.files("facecam.zoo").joinpath("int8.json").read_text(encoding="utf-8")
     data = json.loads(text)
-    return {role: [(float(low), float(high)) for low, high in data[role]] for role in ("detector", "embedder")}
+    return {role: [(float(low), float(high)) for low, high in data[role]] for role in ("detector", "embedder", "pairs")}
 
 
 def usable() -> bool:
@@ -50,7 +50,7 @@ def usable() -> bool:
 def detector(data: bytes) -> bytes:
     """The int8 detector out of its dlib file; its picture's width is a multiple of `BLOCK`."""
     *convs, last = read_folded_detector(data)
-    g = _Quantised()
+    g = Quantised()
     x = _Map("image", np.float32(1.0), 0)
     for i, (conv, limits) in enumerate(zip(convs, ranges()["detector"], strict=True)):
         x = g.blocked(x, conv, limits, BLOCK) if i == 0 else g.conv8(x, conv, limits)
@@ -64,10 +64,21 @@ def detector(data: bytes) -> bytes:
 
 def embedder(data: bytes) -> bytes:
     """The int8 embedder out of its dlib file; it keeps the vector space of the float32 one."""
-    weights = read_embedder(data)
-    limits = iter(ranges()["embedder"])
-    g = _Quantised()
-    x = g.blocked(_Map("crop", np.float32(1.0), 0), folded_input(weights.stem), next(limits), _CROP_BLOCK)
+    g = Quantised()
+    g.add("LpNormalization", embed8(g, read_embedder(data), "embedder", "crop"), name="embedding", axis=1, p=2)
+    return g.model(
+        [g.pixels("crop", ["batch", 150, 150, 3])], [g.floats("embedding", ["batch", 128])], embedder_card(data)
+    )
+
+
+def embed8(g: Quantised, weights: EmbedderWeights, measured: str, crops: str) -> str:
+    """The network from crops (BGR uint8, N x 150 x 150 x 3) to 128 values, not normalised.
+
+    Args:
+        measured: key of `ranges`, for these weights.
+    """
+    limits = iter(ranges()[measured])
+    x = g.blocked(_Map(crops, np.float32(1.0), 0), folded_input(weights.stem), next(limits), _CROP_BLOCK)
     x = x.at(g.add("NhwcMaxPool", x.name, domain=_MICROSOFT, kernel_shape=[3, 3], strides=[2, 2]))
     side, channels = 35, 32  # as in zoo.dlib_onnx.embedder, which says what is padded and why
     for first, second in weights.blocks:
@@ -81,10 +92,7 @@ def embedder(data: bytes) -> bytes:
         channels = out
         x = g.add8(x, y, next(limits))
     flat = g.add("ReduceMean", g.floating(x), axes=[1, 2], keepdims=0)
-    g.add("LpNormalization", g.add("MatMul", flat, g.const(weights.fc)), name="embedding", axis=1, p=2)
-    return g.model(
-        [g.pixels("crop", ["batch", 150, 150, 3])], [g.floats("embedding", ["batch", 128])], embedder_card(data)
-    )
+    return g.add("MatMul", flat, g.const(weights.fc))
 
 
 class _Map:
@@ -123,7 +131,7 @@ def blocked(weight: Array, block: int) -> Array:
     return made.reshape(count * out, block * channels, kh, cells)
 
 
-class _Quantised(Graph):
+class Quantised(Graph):
     """Layers on uint8 maps, channels last."""
 
     def pixels(self, name: str, shape: list[Any]) -> Any:

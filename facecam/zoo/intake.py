@@ -213,7 +213,8 @@ def _verify_known(zoo: Zoo, entry: registry.ModelEntry, wanted: bool) -> list[Ve
         if shelf.digest(source) == entry.sha256:
             verdicts.append(Verdict(entry.id, source, "ok", "the pinned file"))
         else:
-            how = "reinstall face_recognition_models" if entry.origin == "package" else again
+            package = {"package": "face_recognition_models", "shipped": "facecam"}.get(entry.origin)
+            how = f"reinstall {package}" if package else again
             verdicts.append(Verdict(entry.id, source, "damaged", f"another SHA-256 than pinned; {how}"))
     return verdicts + [_verify_ready(entry.id, path, again) for path in zoo.ready_paths(entry.id) if path.exists()]
 

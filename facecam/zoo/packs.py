@@ -14,11 +14,12 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from facecam.errors import ModelInvalid, ModelMissing, UsageFault
-from facecam.zoo import dlib, registry, shelf
+from facecam.zoo import dlib, pairs, registry, shelf
 from facecam.zoo.card import ModelCard
 from facecam.zoo.download import Progress, download
 from facecam.zoo.registry import DEFAULT_PACK, ModelEntry
@@ -29,7 +30,7 @@ CONVERTER: Final = 4
 
 ACTIVE_SCHEMA: Final = "facecam.active/1"
 #: Known models of which an int8 file can be made, too, for CPUs that gain by it (`zoo.int8`).
-INT8: Final = frozenset(("dlib-detector", "dlib-embedder"))
+INT8: Final = frozenset(("dlib-detector", "dlib-embedder", "dlib-pairs"))
 #: Names of added models: what `clean_name` makes.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LANDMARKS: Final = "dlib-landmarks"
@@ -123,6 +124,8 @@ class Zoo:
         """The file that a known model is made from; raises ModelMissing for weights that pip lacks."""
         if entry.origin == "package":
             return dlib.weights_path(entry.role)
+        if entry.origin == "shipped":
+            return pairs.FILE
         return self.folder / entry.file
 
     def added(self) -> list[str]:
@@ -277,10 +280,11 @@ class Zoo:
                 self._notify("preparing the models (a few seconds, once)")
                 self._told = True
             data = source.read_bytes()
-            if entry.origin == "package":
+            if entry.origin != "download":
                 from facecam.zoo.session import read_card
 
-                made = dlib.convert(entry.role, data, precision)
+                convert = pairs.convert if entry.origin == "shipped" else partial(dlib.convert, entry.role)
+                made = convert(data, precision)
                 card = read_card(made)
             else:
                 from facecam.zoo import graph

@@ -29,7 +29,7 @@ class ModelEntry:
     Attributes:
         id: its name on the command line.
         role: detector, landmarks or embedder.
-        origin: "package" (weights that pip installed) or "download".
+        origin: "package" (weights that pip installed), "shipped" (a file beside this one) or "download".
         file: name of the file it is made from.
         licence: SPDX expression.
         source: a page for people to read.
@@ -56,12 +56,12 @@ class ModelEntry:
     impostor: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES or self.origin not in ("package", "download"):
+        if self.role not in ROLES or self.origin not in ("package", "shipped", "download"):
             raise ValueError(f"registry entry {self.id!r}: role {self.role!r}, origin {self.origin!r}")
         if len(self.sha256) != 64 or self.bytes <= 0 or set(self.file) & set("/\\"):
             raise ValueError(f"registry entry {self.id!r}: size, hash or file name is wrong")
         if (self.origin == "download") != bool(self.urls) or (self.origin == "download") != bool(self.card):
-            raise ValueError(f"registry entry {self.id!r}: a download has URLs and a card, a package has none")
+            raise ValueError(f"registry entry {self.id!r}: a download has URLs and a card, others have none")
 
 
 @dataclass(frozen=True, slots=True)
