@@ -42,8 +42,8 @@ def test_models_alone_lists(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert rows[2][:2] == ["dlib-pairs", "installed"]
     assert rows[3][:3] == ["opencv", "not", "installed"]
     for id, entry in registry.models().items():
-        row = next(r for r in rows if id in r[:2] and entry.role in r)
-        assert entry.licence in row and f"{entry.bytes / 1e6:.1f}" in row
+        row = next(r for r in rows if id in r[:2] and entry.licence in r)
+        assert entry.role in row and f"{entry.bytes / 1e6:.1f}" in row
     assert all("\x1b" not in line for line in alone.splitlines())
 
 
