@@ -1,8 +1,9 @@
-"""Vectors of the people of lfw_dev, made once by the embedded pack and kept in .cache/."""
+"""Vectors of the people of lfw_dev, made once by the pack in use and kept in .cache/."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -27,14 +28,28 @@ def half(name: str) -> int:
     return hashlib.sha256(name.encode()).digest()[-1] % 2
 
 
+def trained_on(engine: Engine) -> set[str]:
+    """People of lfw_dev whom the embedder was trained on: no figure may be of them."""
+    split = engine.embedder.model.card.training.get("split")  # type: ignore[attr-defined]
+    return set(json.loads((ROOT / "train" / "splits" / f"{split}.json").read_text())["train"]) if split else set()
+
+
 def vectors(engine: Engine | None = None) -> dict[str, np.ndarray]:
-    """Person -> float32, photos x dim: one vector (vision.still) of the central face of each photo."""
+    """Person -> float32, photos x dim: one vector (vision.still) of the central face of each photo.
+
+    Without the people whom the embedder in use was trained on.
+    """
+    engine = engine or open_engine(Settings(device="cpu"))
+    left_out = trained_on(engine)
+    return {name: rows for name, rows in _everybody(engine).items() if name not in left_out}
+
+
+def _everybody(engine: Engine) -> dict[str, np.ndarray]:
     from facecam.video.photos import read_photo
     from facecam.vision.landmarks import locate_steadily
     from facecam.vision.still import embed_stills, still_crops
 
     import_cv2()
-    engine = engine or open_engine(Settings(device="cpu"))
     cache = ROOT / ".cache" / f"lfw-stills-{engine.embedder.space}-{engine.pack}.npz"
     if cache.exists():
         with np.load(cache) as stored:
