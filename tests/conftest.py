@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,29 +55,34 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models_home: Path)
 
 @pytest.fixture(scope="session")
 def models_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose models folder holds the converted dlib pack."""
+    """A home whose models folder holds the packs that need no download, ready to use."""
     from facecam.zoo.packs import INT8, Zoo
 
     home = tmp_path_factory.mktemp("models-home")
     zoo = Zoo(home, notify=lambda line: None)
     zoo.ensure("dlib")
+    zoo.ensure("dlib-pairs")
     for id in INT8:
         zoo.model(id, "int8")
     return home
 
 
 @pytest.fixture(scope="session")
-def engine(models_home: Path) -> Iterator[object]:
-    """The embedded pack on the CPU."""
+def engine(models_home: Path) -> object:
+    """The embedded default on the CPU."""
+    return loaded(models_home)
+
+
+@pytest.fixture(scope="session")
+def dlib_engine(models_home: Path) -> object:
+    """dlib's own three models on the CPU."""
+    return loaded(models_home, pack="dlib")
+
+
+def loaded(home: Path, **choice: str) -> object:
     from facecam.engine import open_engine
     from facecam.settings import Settings
 
-    before = os.environ.get("FACECAM_HOME")
-    os.environ["FACECAM_HOME"] = str(models_home)
-    try:
-        yield open_engine(Settings(device="cpu"))
-    finally:
-        if before is None:
-            os.environ.pop("FACECAM_HOME", None)
-        else:
-            os.environ["FACECAM_HOME"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECAM_HOME", str(home))
+        return open_engine(Settings(device="cpu", **choice))

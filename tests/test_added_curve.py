@@ -79,7 +79,8 @@ def test_a_damaged_curve_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_the_likeness_of_one_face_is_as_wide_as_the_embedders_curve(engine: Engine) -> None:
+def test_the_likeness_of_one_face_is_as_wide_as_the_embedders_curve(dlib_engine: Engine) -> None:
+    engine = dlib_engine
     assert engine.curve is not None and engine.threshold == 0.938
     assert (engine.likeness.doubt, engine.likeness.returns) == pytest.approx((DOUBT, RETURN_SIMILARITY), abs=0.0021)
     wide = {n: tuple(0.5 + 4 * (s - 0.9) for s in row) for n, row in engine.curve.similarity.items()}

@@ -218,7 +218,7 @@ def crowd(engine: Engine, count: int) -> None:
     space = engine.embedder.space
     with Gallery.open() as gallery:
         for i in range(count):
-            vector = np.random.default_rng(i).normal(size=128).astype(np.float32)
+            vector = np.random.default_rng(i).normal(size=engine.embedder.dim).astype(np.float32)
             template = Template(vector / np.linalg.norm(vector), space)
             gallery.add(f"P{i}", [Sample(template, f"digest {i}", "photo", 1.0)])
 

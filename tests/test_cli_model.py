@@ -18,7 +18,7 @@ from tests.support import ASTRONAUT, HOPPER, lines, portrait
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "dlib-pairs.onnx"
 
 
-def classifier(engine: Engine, path: Path) -> Path:
+def classifier(dlib_engine: Engine, path: Path) -> Path:
     """The embedded network with a head that knows two portraits by their vectors: made here, nothing trained."""
     import onnx
     from onnx import helper, numpy_helper
@@ -26,8 +26,8 @@ def classifier(engine: Engine, path: Path) -> Path:
     rows = []
     for name in ("grace_hopper", "astronaut"):
         image = portrait(name)
-        face = locate_steadily(engine.landmarker, image, engine.detector.detect(image, 40)[:1])[0]
-        rows.append(engine.embedder.embed([align(image, face, "dlib-150")])[0])
+        face = locate_steadily(dlib_engine.landmarker, image, dlib_engine.detector.detect(image, 40)[:1])[0]
+        rows.append(dlib_engine.embedder.embed([align(image, face, "dlib-150")])[0])
     source = Path(__import__("os").environ["FACECAM_HOME"]) / "models"
     model = onnx.load(str(next(source.glob("dlib-embedder.v*.onnx"))))
     weight, bias = np.stack(rows, 1) * 60, np.full(2, -55, np.float32)
@@ -69,8 +69,8 @@ def own_models(own_home: Path, models_home: Path) -> None:
 
 
 @pytest.fixture
-def friends(engine: Engine, tmp_path: Path, own_models: None) -> str:
-    assert invoke(["models", "add", str(classifier(engine, tmp_path / "friends.onnx"))]) == 0
+def friends(dlib_engine: Engine, tmp_path: Path, own_models: None) -> str:
+    assert invoke(["models", "add", str(classifier(dlib_engine, tmp_path / "friends.onnx"))]) == 0
     return "friends"
 
 

@@ -24,17 +24,17 @@ def cosine(a: np.ndarray, b: list[float]) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_embedder_gives_dlibs_vector_for_generated_crops(engine: Engine, seed: int) -> None:
-    vector = engine.embedder.embed([generated_crop(seed)])[0]
+def test_embedder_gives_dlibs_vector_for_generated_crops(dlib_engine: Engine, seed: int) -> None:
+    vector = dlib_engine.embedder.embed([generated_crop(seed)])[0]
     assert cosine(vector, GOLDEN["generated"][seed]) > 1 - 1e-6
 
 
 @pytest.mark.parametrize("name", PORTRAITS)
-def test_portrait_cropped_here_gives_dlibs_vector(engine: Engine, name: str) -> None:
+def test_portrait_cropped_here_gives_dlibs_vector(dlib_engine: Engine, name: str) -> None:
     golden = GOLDEN[name]["faces"][0]
     face = Face(tuple(golden["box"]), 1.0, np.array(golden["points"], np.float32), DLIB5)
     crop = align(portrait(name), face, "dlib-150")
-    assert cosine(engine.embedder.embed([crop])[0], golden["vector"]) > 1 - 1e-4
+    assert cosine(dlib_engine.embedder.embed([crop])[0], golden["vector"]) > 1 - 1e-4
 
 
 @pytest.mark.parametrize("name", PORTRAITS)
@@ -102,8 +102,8 @@ def test_integers_read_back(value: int) -> None:
     assert dlib.Reader(data).integer() == value
 
 
-def test_the_card_says_what_the_graph_eats(engine: Engine) -> None:
-    card = engine.embedder.model.card
+def test_the_card_says_what_the_graph_eats(dlib_engine: Engine) -> None:
+    card = dlib_engine.embedder.model.card
     assert (card.dim, card.template, card.size) == (128, "dlib-150", (150, 150))
     assert card.threshold is not None and card.threshold.kind == "cosine"
     assert len(card.space or "") == 16

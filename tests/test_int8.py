@@ -46,14 +46,14 @@ def test_the_ranges_fit_the_networks() -> None:
         assert low <= 0 < high
 
 
-def test_vectors_keep_their_space_and_their_place(engine: Engine, embedder: Embedder) -> None:
-    assert embedder.space == engine.embedder.space and embedder.model.raw
+def test_vectors_keep_their_space_and_their_place(dlib_engine: Engine, embedder: Embedder) -> None:
+    assert embedder.space == dlib_engine.embedder.space and embedder.model.raw
     crops = [generated_crop(seed) for seed in range(3)]
     for name in ("grace_hopper", "astronaut"):
         image = portrait(name)
-        face = engine.landmarker.locate(image, engine.detector.detect(image, 40)[:1])[0]
+        face = dlib_engine.landmarker.locate(image, dlib_engine.detector.detect(image, 40)[:1])[0]
         crops += [align(image, face, "dlib-150", zoom=zoom) for zoom in (0.9, 1.0, 1.1)]
-    exact, rounded = engine.embedder.embed(crops), embedder.embed(crops)
+    exact, rounded = dlib_engine.embedder.embed(crops), embedder.embed(crops)
     np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1, atol=1e-5)
     faces = (exact * rounded).sum(axis=1)[3:]
     assert faces.mean() > 0.999 and faces.min() > 0.997
@@ -73,16 +73,18 @@ def test_the_same_faces_are_found(engine: Engine, detector: MmodDetector) -> Non
 
 
 @pytest.mark.data
-def test_vectors_and_faces_of_photos(engine: Engine, detector: MmodDetector, embedder: Embedder, data: Path) -> None:
+def test_vectors_and_faces_of_photos(
+    dlib_engine: Engine, detector: MmodDetector, embedder: Embedder, data: Path
+) -> None:
     crops, same, count = [], 0, 0
     for file in sorted(data.glob("lfw_dev/images/*/*.jpg"))[11::160]:
         image = read_photo(file)
-        exact, rounded = engine.detector.detect(image, 40), detector.detect(image, 40)
+        exact, rounded = dlib_engine.detector.detect(image, 40), detector.detect(image, 40)
         count += max(len(exact), len(rounded))
         same += sum(any(iou(a.box, b.box) > 0.7 for b in rounded) for a in exact)
-        crops += [align(image, face, "dlib-150") for face in engine.landmarker.locate(image, exact)]
+        crops += [align(image, face, "dlib-150") for face in dlib_engine.landmarker.locate(image, exact)]
     assert same >= 0.97 * count
-    cosine = (engine.embedder.embed(crops) * embedder.embed(crops)).sum(axis=1)
+    cosine = (dlib_engine.embedder.embed(crops) * embedder.embed(crops)).sum(axis=1)
     assert cosine.mean() >= 0.999
 
 

@@ -39,6 +39,7 @@ def test_there_and_back_with_a_kill_in_between(
 ) -> None:
     (own_home / "models").unlink()  # one of the test's own: what is in use must not change for the others
     shutil.copytree(models_home / "models", own_home / "models")
+    assert invoke(["models", "use", "dlib"]) == 0
     photos = tmp_path / "people"
     shutil.copytree(data / "clip" / "people", photos)
     crowd = [folder for folder in sorted((data / "lfw_dev" / "images").iterdir()) if len(list(folder.iterdir())) >= 3]

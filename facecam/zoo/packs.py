@@ -200,7 +200,9 @@ class Zoo:
         except FileNotFoundError:
             return self.choice(DEFAULT_PACK)
         except (OSError, ValueError, LookupError, TypeError, UsageFault) as error:
-            raise ModelInvalid(f"{path}: cannot be used ({error}); choose again: facecam models use dlib") from error
+            raise ModelInvalid(
+                f"{path}: cannot be used ({error}); choose again: facecam models use {DEFAULT_PACK}"
+            ) from error
 
     def use(self, pack: str | None = None, *, detector: str | None = None, embedder: str | None = None) -> Choice:
         """Put a pack in use from now on, or exchange a part of the one in use. All of it must be installed.
