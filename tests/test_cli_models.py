@@ -38,8 +38,8 @@ def test_models_alone_lists(home: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert invoke(["models", "list"]) == 0
     assert capsys.readouterr().out == alone
     rows = [line.split() for line in alone.splitlines()]
-    assert rows[1][:3] == ["*", "dlib", "installed"]
-    assert rows[2][:2] == ["dlib-pairs", "installed"]
+    assert rows[1][:3] == ["*", "dlib-pairs", "installed"]
+    assert rows[2][:2] == ["dlib", "installed"]
     assert rows[3][:3] == ["opencv", "not", "installed"]
     for id, entry in registry.models().items():
         row = next(r for r in rows if id in r[:2] and entry.licence in r)
@@ -53,13 +53,13 @@ def test_the_list_as_json(home: Path, capsys: pytest.CaptureFixture[str], argume
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == "facecam.models/1"
     assert report["in_use"] == {
-        "name": "dlib",
+        "name": "dlib-pairs",
         "detector": "dlib-detector",
         "landmarks": "dlib-landmarks",
-        "embedder": "dlib-embedder",
+        "embedder": "dlib-pairs",
     }
     packs = {p["name"]: p["installed"] for p in report["packs"]}
-    assert packs == {"dlib": True, "dlib-pairs": True, "opencv": False, "yunet-dlib": False}
+    assert packs == {"dlib-pairs": True, "dlib": True, "opencv": False, "yunet-dlib": False}
     models = {m["id"]: m for m in report["models"]}
     assert set(models) == set(registry.models())
     assert models["sface"]["licence"] == "Apache-2.0" and models["sface"]["state"] == "absent"
@@ -92,7 +92,7 @@ def test_use_warns_when_the_gallery_is_of_another_model(
     from facecam.people.gallery import Gallery
     from facecam.values import Sample, Template
 
-    space = Zoo(home).ensure().embedder.card.space
+    space = Zoo(home).ensure("dlib").embedder.card.space
     assert space is not None
     vector = np.zeros(128, np.float32)
     vector[0] = 1
@@ -169,8 +169,8 @@ def test_verify_tells_good_from_bad(home: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_pull_needs_no_network_for_what_pip_brought(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["models", "pull", "dlib"]) == 0
-    assert capsys.readouterr().out == "dlib: dlib-detector, dlib-landmarks, dlib-embedder installed\n"
+    assert invoke(["models", "pull", "dlib-pairs"]) == 0
+    assert capsys.readouterr().out == "dlib-pairs: dlib-detector, dlib-landmarks, dlib-pairs installed\n"
 
 
 def test_pull_downloads_once(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

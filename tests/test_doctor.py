@@ -60,7 +60,7 @@ def test_json_is_complete(home: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert report["schema"] == "facecam.doctor/1" and report["ok"] is True
     facts = {check["name"]: check["facts"] for check in report["checks"]}
     assert facts["device"]["device"] in ("cpu", "cuda")
-    members = ("dlib-detector", "dlib-landmarks", "dlib-embedder")
+    members = ("dlib-detector", "dlib-landmarks", "dlib-pairs")
     assert facts["models"]["members"] == dict.fromkeys(members, "installed")
     assert facts["models"]["milliseconds_a_face"] > 0
     assert facts["disk"]["free_bytes"] > 0
@@ -148,7 +148,7 @@ def test_a_check_that_fails_is_an_error_and_the_others_still_run(home: Path, mon
 
 
 def test_damaged_models_are_found_by_their_hashes(home: Path) -> None:
-    path = Zoo(home).path_of("dlib-embedder")
+    path = Zoo(home).path_of("dlib-pairs")
     status = path.stat()
     with path.open("r+b") as file:
         file.seek(100_000)
@@ -156,7 +156,7 @@ def test_damaged_models_are_found_by_their_hashes(home: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     check = doctor.check_models(home)
     assert check.state == "error" and "has changed since it was installed" in check.text
-    assert check.hint == "facecam models pull dlib"
+    assert check.hint == "facecam models pull dlib-pairs"
 
 
 def test_a_pack_that_is_not_there_is_an_error(home: Path) -> None:

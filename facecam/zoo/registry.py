@@ -19,7 +19,7 @@ from facecam.zoo.card import ModelCard
 SCHEMA: Final = "facecam.registry/1"
 ROLES: Final = ("detector", "landmarks", "embedder")
 #: The pack that needs nothing but pip.
-DEFAULT_PACK: Final = "dlib"
+DEFAULT_PACK: Final = "dlib-pairs"
 
 
 @dataclass(frozen=True, slots=True)
