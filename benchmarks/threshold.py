@@ -1,8 +1,8 @@
-"""Prints what a threshold costs and gives: python benchmarks/threshold.py ../shared/data/lfw_dev
+"""Prints what a threshold costs and gives: python -m benchmarks.threshold ../shared/data/lfw_dev
 
 The data: a folder ``images/NAME/NAME_0001.jpg`` of one main face a picture (Labeled Faces in the Wild).
 Of every person the first picture is enrolled, as `facecam enroll` does it (the crop and its mirror image
-averaged). Probes are single crops, as a video gives them:
+averaged); people whom the embedder in use was trained on are left out. Probes are single crops, as a video gives them:
 
 - impostor pairs: the first picture of everybody against everybody else's enrolment;
 - genuine pairs: every further picture of a person against that person's enrolment.
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.lfw import trained_on
 from facecam.engine import Engine, open_engine
 from facecam.settings import Settings, min_face_pixels
 from facecam.values import Face, Image
@@ -28,7 +29,8 @@ from facecam.vision.align import align
 
 #: Crops embedded in one call.
 BATCH = 64
-THRESHOLDS = tuple(round(0.90 + 0.005 * k, 3) for k in range(15))
+#: Thresholds of the table, steps of 0.005 around the default: how many below it, and above.
+BELOW, ABOVE = 8, 7
 #: Galleries drawn at random, to see how often a stranger is named in one of this many people.
 GALLERY, DRAWS, SEED = 100, 200, 0
 
@@ -80,10 +82,13 @@ def embed_all(engine: Engine, folder: Path) -> Embedded:
     single: list[Vectors] = []
     mirrored: list[Vectors] = []
     people: dict[str, int] = {}
+    left_out = trained_on(engine)
     crops: list[Image] = []
     firsts: list[Image] = []
     without = 0
     for name, path in pictures(folder):
+        if name in left_out:
+            continue
         image = read_photo(path)
         face = main_face(engine, image)
         if face is None:
@@ -133,7 +138,9 @@ def main() -> None:
     print()
     print(f"| threshold | false match rate | genuine accepted | mean over people | strangers named among {size} |")
     print("|---|---|---|---|---|")
-    for threshold in sorted({*THRESHOLDS, engine.threshold}):
+    middle = round(engine.threshold / 0.005)
+    steps = (round(0.005 * (middle + k), 3) for k in range(-BELOW, ABOVE + 1))
+    for threshold in sorted({*steps, engine.threshold}):
         accepted = float(np.mean([np.mean(scores >= threshold) for scores in per_person]))
         shown = f"**{threshold:.3f}**" if threshold == engine.threshold else f"{threshold:.3f}"
         matched, taken, named = (float(np.mean(scores >= threshold)) for scores in (impostor, genuine, best))
