@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,7 +121,7 @@ def test_precision_is_chosen_by_device_and_processor(monkeypatch: pytest.MonkeyP
         assert chosen_precision("auto", CPU) == ("int8" if able else "fp32")
         assert chosen_precision("auto", Device("cuda")) == "fp32"
         assert chosen_precision("fp32", CPU) == "fp32"
-        assert chosen_precision("int8", CPU) == "int8", "slower without VNNI, but as asked for"
+        assert chosen_precision("int8", CPU) == "int8", "perhaps slower, but as asked for"
     with pytest.raises(UsageFault, match="--device cpu"):
         chosen_precision("int8", Device("cuda"))
 
@@ -160,24 +161,27 @@ def test_both_files_of_a_model_are_made_verified_and_replaced(tmp_path: Path, mo
         zoo.model("dlib-landmarks", "int8")
 
 
-def test_usable_reads_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reading(text: str | None) -> Callable[..., str]:
-        def read(self: Path, **_: object) -> str:
-            if text is None:
-                raise FileNotFoundError
-            return text
+def test_usable_asks_for_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    for able in (True, False):
+        monkeypatch.setattr(cv2, "checkHardwareSupport", lambda feature, able=able: asked.append(feature) or able)
+        assert int8.usable() is able
+    assert asked == [11, 11], "CV_CPU_AVX2"
+    monkeypatch.undo()
+    flags = Path("/proc/cpuinfo")
+    if flags.exists() and "flags" in flags.read_text(encoding="ascii", errors="replace"):
+        assert int8.usable() is (" avx2 " in flags.read_text(encoding="ascii", errors="replace"))
 
-        return read
 
-    for text, answer in [
-        ("processor: 0\nflags\t\t: fpu avx512_vnni sse\n", True),
-        ("flags : fpu avx_vnni\n", True),
-        ("flags : fpu avx2 avx512f\n", False),
-        ("Features : asimddp\n", False),
-        (None, False),
-    ]:
-        monkeypatch.setattr(Path, "read_text", reading(text))
-        assert int8.usable() is answer
+@pytest.mark.parametrize("id", ["dlib-detector", "dlib-embedder", "dlib-pairs"])
+def test_two_products_fit_sixteen_bits(models_home: Path, id: str) -> None:
+    """Where a processor has AVX2 but no VNNI they are added there, and what does not fit is cut off."""
+    model = onnx.load_model(Zoo(models_home).model(id, "int8").path)
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights = [tensors[node.input[3]] for node in model.graph.node if node.op_type == "QLinearConv"]
+    assert len(weights) >= 6
+    assert {int(np.abs(weight.astype(int)).max()) for weight in weights} == {64}
+    assert np.iinfo(np.int16).max >= 255 * 64 * 2
 
 
 def test_int8_json_says_where_it_comes_from() -> None:
