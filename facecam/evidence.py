@@ -23,6 +23,9 @@ from facecam.vision.track import Track
 #: Frames from one embedding of a track to the next while nobody is named, and once somebody is.
 EMBED_UNSURE: Final = (3, 3, 3, 6, 12, 12, 24)
 EMBED_SURE: Final = 45
+#: The same while nobody is named, where the word is said at the end, over all that was seen: views that are further
+#: apart tell more, and each costs as much.
+EMBED_PATIENT: Final = (3, 6, 12, 24)
 #: A face that nobody resembles after so many embeddings, one of them good, is looked at as seldom as a named one.
 STRANGER_VECTORS: Final = 5
 #: A vector that agrees less than this with the track's own mean casts doubt (other views of one face in a clip
@@ -129,6 +132,7 @@ class Identities:
         matcher: names vectors. likeness: how alike vectors of one face are.
         evidence: by track id, of live tracks and of ended ones until `forget`.
         now: time of the frame that is looked at, seconds.
+        patient: whether nobody asks who they are before the end.
     """
 
     def __init__(self, matcher: Matches, likeness: Likeness | None = None) -> None:
@@ -136,6 +140,7 @@ class Identities:
         self.likeness = likeness or Likeness()
         self.evidence: dict[int, Evidence] = {}
         self.now = 0.0
+        self.patient = False
         self._gone: deque[tuple[float, Evidence]] = deque(maxlen=32)
 
     def __getitem__(self, track_id: int) -> Evidence:
@@ -188,7 +193,8 @@ class Identities:
     def _judge(self, evidence: Evidence, index: int) -> None:
         evidence.match = self.matcher.match(evidence.vector[None])[0]
         evidence.decided = evidence.decided or evidence.weight >= ENOUGH_QUALITY**2 or evidence.count >= ENOUGH_VECTORS
-        gap = EMBED_SURE if self._is_sure(evidence) else EMBED_UNSURE[min(evidence.count, len(EMBED_UNSURE)) - 1]
+        gaps = EMBED_PATIENT if self.patient else EMBED_UNSURE
+        gap = EMBED_SURE if self._is_sure(evidence) else gaps[min(evidence.count, len(gaps)) - 1]
         evidence.next_frame = index + gap
 
     def _is_sure(self, evidence: Evidence) -> bool:

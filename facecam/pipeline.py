@@ -77,8 +77,8 @@ class Recogniser:
         tracker: the live tracks. identities: who they are.
         scan: looks at whole frames. timing: where the time went.
         portraits: whether to keep each track's best picture.
-        patient: whether whoever calls follows faces back in time; then searches are rarer, and tracks that go on as
-            expected rest.
+        patient: whether whoever calls follows faces back in time, and names them at the end; then searches and first
+            embeddings are rarer, and tracks that go on as expected rest.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Recogniser:
 
     @patient.setter
     def patient(self, patient: bool) -> None:
-        self.scan.patient = patient
+        self.scan.patient = self.identities.patient = patient
 
     # --- one frame after another -------------------------------------------------------------------------
 

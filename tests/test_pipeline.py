@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facecam.archive.analysis import Analysis, Record
-from facecam.engine import Engine
+from facecam.engine import Engine, nobody
 from facecam.evidence import Evidence
 from facecam.people.match import Matcher
 from facecam.people.quality import measure
@@ -234,6 +234,21 @@ def test_a_real_face_is_named_and_a_stranger_is_not(engine: Engine) -> None:
         records = list(analysis.records(SyntheticSource(moving, fps=25)))
         assert all(len(r.faces) == 1 for r in records)
         assert [r.match.name for r in analysis.results.values()] == [name]
+
+
+def test_a_face_of_a_file_is_embedded_less_often_than_one_that_waits_for_its_name() -> None:
+    """Nobody asks before the end of a file: the same time is covered by fewer views."""
+    looks = {}
+    for patient in (False, True):
+        one = recogniser(still(50, 42), detect_every=3)
+        one.identities.matcher = nobody(DIM, 0.8)
+        one.patient = patient
+        looks[patient] = []
+        for frame in SyntheticSource(frames(42), fps=25):
+            before = one.timing.embeddings
+            one.step(frame)
+            looks[patient] += [frame.index] * (one.timing.embeddings - before)
+    assert looks == {False: [0, 3, 6, 9, 15], True: [0, 3, 9, 21]}
 
 
 def test_a_name_does_not_pass_to_another_face_on_the_same_track() -> None:

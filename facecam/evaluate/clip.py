@@ -29,7 +29,7 @@ class Seen:
     Attributes:
         index: of the frame; time: seconds from the first frame.
         tracks: (track, name or None) of each face, as `facecam label` writes it: named from its first frame on.
-        live: names as `facecam run` shows them: from the decision on.
+        live: names from the decision on, as `facecam run` shows them, which looks more often and may be sooner.
     """
 
     index: int
