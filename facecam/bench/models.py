@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from facecam.values import Image
+from facecam.values import Face, Image
 from facecam.vision.detect import FOLLOW_REACH, WINDOW
+from facecam.vision.landmarks import Landmarker
 from facecam.vision.tensor import feed, to_input
 from facecam.zoo.card import ModelCard
 from facecam.zoo.packs import INT8, Zoo
@@ -82,8 +83,10 @@ def measure_models(zoo: Zoo, pack: str | None, devices: Sequence[Device], thread
             if file.id in INT8 and device.name == "cpu":
                 twins.append(("int8", zoo.model(file.id, "int8")))
             for precision, twin in twins:
-                model = load(twin.path, device=device, threads=threads, card=twin.card)
-                for count, size, work in _inputs(model):
+                # As the pipeline has it: one thread does a face's landmarks, several do several faces'.
+                alone = file.card.kind == "landmarks"
+                model = load(twin.path, device=device, threads=1 if alone else threads, card=twin.card)
+                for count, size, work in _inputs(model, cpu_threads(threads)):
                     seconds = _median(work)
                     macs = _macs(graph, model.card, count, size)
                     share = macs / seconds / top if macs else None
@@ -96,7 +99,7 @@ def measure_models(zoo: Zoo, pack: str | None, devices: Sequence[Device], thread
     return Costs(files.name, cpu_threads(threads), peaks, rows)
 
 
-def _inputs(model: Model) -> Iterator[tuple[int, tuple[int, int], Callable[[], object]]]:
+def _inputs(model: Model, lanes: int) -> Iterator[tuple[int, tuple[int, int], Callable[[], object]]]:
     """What the pipeline gives a model: (how many, (width, height), a call that runs it)."""
     rng = np.random.default_rng(0)
 
@@ -106,8 +109,8 @@ def _inputs(model: Model) -> Iterator[tuple[int, tuple[int, int], Callable[[], o
     if model.card.kind == "landmarks":
         (image,) = pictures(1, 640, 480)
         for count in _BATCHES:
-            boxes = np.tile(np.array([[200, 120, 160, 160]], np.float32), (count, 1))
-            yield count, (160, 160), functools.partial(model.run, {"image": image, "boxes": boxes})
+            faces = [Face((200.0, 120.0, 160.0, 160.0), 1.0)] * count
+            yield count, (160, 160), functools.partial(Landmarker(model, lanes).locate, image, faces)
         return
     sizes = [(count, model.card.size[::-1]) for count in _BATCHES]
     if model.card.kind == "detector":
