@@ -1,6 +1,6 @@
 """Composes a clip of moving people out of photos of lfw_dev, with the truth of who is where.
 
-Usage: python -m benchmarks.compose --out FOLDER [--size 1920x1080] [--faces 8] [--seconds 10] [--seed 0]
+Usage: python -m benchmarks.compose --out FOLDER [--size 1920x1080] [--faces 8] [--seconds 10] [--seed 0] [--still]
 
 FOLDER must lie outside of the project: nothing made of these photos is ever committed. Written are
 
@@ -145,14 +145,14 @@ def _paste(
 
 
 def pictures(
-    actors: Sequence[Actor], width: int, height: int, frames: int, seed: int
+    actors: Sequence[Actor], width: int, height: int, frames: int, seed: int, still: bool = False
 ) -> Iterator[tuple[Image, list[Box]]]:
     """The frames (BGR uint8) with the box of each actor's face, in the actors' order; later ones stand in front."""
     from facecam.demo import BACKGROUND, package_file
     from facecam.video.photos import read_photo
 
     rng = np.random.default_rng(seed + 1)
-    pan = round(0.03 * width)
+    pan = 0 if still else round(0.03 * width)
     wide = cv2.resize(read_photo(package_file(*BACKGROUND)), (width + 2 * pan, height + 2 * pan))
     grain = np.rint(rng.normal(0, GRAIN, (height + 64, width + 64, 1))).astype(np.int16)
     mask = _mask()
@@ -185,15 +185,15 @@ def compose(
     seconds: float = 10,
     fps: int = 30,
     seed: int = 0,
+    still: bool = False,
 ) -> Path:
     """Write the clip, its truth and the photos to enrol; returns the clip's path. One that is there is kept."""
     if ROOT in (folder.resolve(), *folder.resolve().parents):
         raise SystemExit(f"{folder} is inside the project; give a folder outside of it with --out")
     width, height = size
     folder.mkdir(parents=True, exist_ok=True)
-    name = (
-        f"compose-{width}x{height}-{faces}" + (f"-{seconds:g}s" if seconds != 10 else "") + (f"-{seed}" if seed else "")
-    )
+    name = f"compose-{width}x{height}-{faces}"
+    name += (f"-{seconds:g}s" if seconds != 10 else "") + (f"-{seed}" if seed else "") + ("-still" if still else "")
     clip = folder / f"{name}.mp4"
     if clip.exists():
         return clip
@@ -205,7 +205,7 @@ def compose(
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("frame", "name", "x", "y", "w", "h", "visible"))
         with _Film(part, width, height, fps) as film:
-            for index, (picture, boxes) in enumerate(pictures(actors, width, height, frames, seed)):
+            for index, (picture, boxes) in enumerate(pictures(actors, width, height, frames, seed, still)):
                 film.write(picture)
                 seen.append(visible(boxes, width, height))
                 for actor, box, share in zip(actors, boxes, seen[-1]):
@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=8, help="people in the picture, 0 to 50 (default: 8)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other people and ways (default: 0)")
+    parser.add_argument("--still", action="store_true", help="a camera that stands: the background does not pan")
     arguments = parser.parse_args()
     width, _, height = arguments.size.partition("x")
     clip = compose(
@@ -275,6 +276,7 @@ def main() -> None:
         faces=arguments.faces,
         seconds=arguments.seconds,
         seed=arguments.seed,
+        still=arguments.still,
     )
     megabits = clip.stat().st_size * 8 / 1e6 / arguments.seconds
     print(f"{clip}: {arguments.size}, {arguments.faces} people, {arguments.seconds:g} s, {megabits:.1f} Mbit/s")

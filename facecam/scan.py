@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecam.settings import Settings, min_face_pixels
-from facecam.values import Face, Frame
+from facecam.values import Face, Frame, Image
 from facecam.video.ahead import ReadAhead
 from facecam.vision.detect import Detector
 
@@ -33,6 +33,14 @@ CUT_DROP: Final = 0.3
 #: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
 #: each other (`MmodDetector.detect_levels`).
 SEARCH_FRAMES: Final = ((0.04, 6), (0.16, 9), (1.6, 18), (math.inf, 36))
+#: The picture is compared with what it was when it was last searched, in cells: so many to the smallest face, each
+#: this many pixels wide. A cell whose mean changed by less than this many grey levels shows what it showed (grain of
+#: three levels moves the mean of 8 x 8 pixels by 0.4, a face of that size some cells by far more).
+CELLS: Final = 5
+CELL_PIXELS: Final = (2, 16)
+CHANGE: Final = 6.0
+#: Every so often a level is searched whole all the same: a face that was missed has another chance by the grain alone.
+WHOLE: Final = 8
 #: Index of the last search of a level that was not searched yet.
 NEVER: Final = -(10**9)
 #: Where faces are followed back to when they came (`archive.analysis`), a search may come this much more seldom.
@@ -89,6 +97,58 @@ class CutTest:
         return cut
 
 
+class Stillness:
+    """Which parts of the picture show what they showed when they were last searched, level by level.
+
+    Where nothing changed a search would find what it found. Faces are looked for again all the same: a track that was
+    lost needs them.
+    """
+
+    def __init__(self, width: int, height: int, min_face: float, levels: int) -> None:
+        """For frames of a size; min_face: pixels. Until `searched` says so, nothing is known of any level."""
+        cell = min(max(min_face / CELLS, CELL_PIXELS[0]), CELL_PIXELS[1])
+        self._size = max(1, round(width / cell)), max(1, round(height / cell))
+        self._cell = width / self._size[0], height / self._size[1]
+        self._known: list[NDArray[np.float32] | None] = [None] * levels
+        self._partly = [0] * levels
+
+    def cells(self, image: Image) -> NDArray[np.float32]:
+        """The mean grey of each cell of a picture (BGR uint8): float32, rows x columns, 0 to 255."""
+        small = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.float32)
+
+    def changed(self, cells: NDArray[np.float32], due: Sequence[int]) -> NDArray[np.uint8] | None:
+        """1 for each cell that is to be searched at those levels, else 0; None: the whole picture is."""
+        if self._partly[min(due)] >= WHOLE - 1:  # that of the dearest: who comes along waits for a turn of its own
+            return None
+        changed = np.zeros(cells.shape, np.uint8)
+        for i in due:
+            known = self._known[i]
+            if known is None:
+                return None
+            changed |= ~(np.abs(cells - known) < CHANGE)  # what is not a number counts as changed
+        return changed
+
+    def searched(
+        self, cells: NDArray[np.float32], due: Sequence[int], changed: NDArray[np.uint8] | None, found: Iterable[Face]
+    ) -> None:
+        """Those levels were searched, all of them or where it changed; faces were found."""
+        lively = np.zeros(cells.shape, bool)
+        for face in found:
+            x, y, w, h = face.box
+            columns = slice(max(0, int(x / self._cell[0])), max(0, math.ceil((x + w) / self._cell[0])))
+            lively[max(0, int(y / self._cell[1])) : max(0, math.ceil((y + h) / self._cell[1])), columns] = True
+        for i in due:
+            known = self._known[i]
+            if changed is None or known is None:
+                known, self._partly[i] = cells.copy(), 0
+            else:
+                known[changed > 0] = cells[changed > 0]
+                self._partly[i] += 1
+            known[lively] = np.nan
+            self._known[i] = known
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """A level of the pyramid: its scale, and the frames between two searches of it."""
@@ -129,6 +189,7 @@ class Scan:
         self._size = (0, 0)
         self._levels: tuple[Level, ...] = ()
         self._searched: list[int] = []
+        self._still = Stillness(1, 1, 1, 0)
         self._next = 0
 
     def see(self, frame: Frame, cut: bool | None = None) -> Seen:
@@ -145,13 +206,13 @@ class Scan:
             self._plan(frame.width, frame.height)
             cut = cut or frame.index > 0
         if cut:
-            self._searched = [NEVER] * len(self._levels)
+            self._begin()
         found: list[Face] | None = None
         if frame.index >= self._next or cut:
             self._next = frame.index + self._settings.detect_every
             if due := self._due(frame.index):
                 with self.timing.stage("search"):
-                    found = self._detector.detect_levels(frame.image, [self._levels[i].scale for i in due])
+                    found = self._search(frame.image, due)
                 for i in due:
                     self._searched[i] = frame.index
         return Seen(frame, cut, found, self._levels)
@@ -165,7 +226,26 @@ class Scan:
             gap = next(frames for limit, frames in SEARCH_FRAMES if area <= limit)
             levels.append(Level(scale, gap * PATIENCE if self.patient else gap))
         self._levels = tuple(levels)
-        self._searched = [NEVER] * len(levels)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is known of the shot that begins here."""
+        self._searched = [NEVER] * len(self._levels)
+        width, height = self._size
+        self._still = Stillness(width, height, min_face_pixels(self._settings.min_face, height), len(self._levels))
+
+    def _search(self, image: Image, due: Sequence[int]) -> list[Face] | None:
+        """Faces of some levels; None where the picture shows what it showed, and no face was there."""
+        cells = self._still.cells(image)
+        changed = self._still.changed(cells, due)
+        scales = [self._levels[i].scale for i in due]
+        found: list[Face] | None = None
+        if changed is None:
+            found = self._detector.detect_levels(image, scales)
+        elif changed.any():
+            found = self._detector.detect_levels(image, scales, changed)
+        self._still.searched(cells, due, changed, found or [])
+        return found
 
     def _due(self, index: int) -> list[int]:
         """Levels to search now: those whose time has come, and the one an octave below each, which guides it."""

@@ -37,7 +37,7 @@ class FakeDetector:
     def levels(self, width: int, height: int, min_face: float) -> list[float]:
         return [2.0, 1.0, 0.5]
 
-    def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+    def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
         self.searched.append((number(image), tuple(scales)))
         return self._faces(image)
 
@@ -86,7 +86,10 @@ def number(image: Image) -> int:
 
 
 def frames(count: int, paint: dict[int, int] | None = None) -> list[Image]:
-    """Grey noise of a person (60 or 200), numbered; ``paint``: frame -> grey from there on."""
+    """Grey noise of a person (60 or 200), numbered; ``paint``: frame -> grey from there on.
+
+    A corner changes all the time: a picture that shows what it showed is not searched.
+    """
     rng = np.random.default_rng(0)
     noise = rng.integers(-50, 50, (240, 320, 3))
     grey, out = 70, []
@@ -94,6 +97,7 @@ def frames(count: int, paint: dict[int, int] | None = None) -> list[Image]:
         grey = (paint or {}).get(k, grey)
         image = np.clip(noise + grey, 1, 255).astype(np.uint8)
         image[0, 0] = (k % 256, k // 256, 0)
+        image[-24:, -24:] = 20 + 37 * k % 200
         out.append(image)
     return out
 
@@ -373,7 +377,7 @@ def test_a_lost_face_is_searched_about_where_it_should_be() -> None:
     """Not on the whole frame; what is found there is put back to its place, landmarks and all."""
 
     class Wide(FakeDetector):
-        def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+        def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
             shapes.append(image.shape[:2])
             if image.shape[1] == 1280:
                 return super().detect_levels(image, scales)
@@ -411,7 +415,7 @@ def test_a_face_that_turned_about_while_it_rested_is_still_the_same(turn: int) -
             faces = (Face(box, 0.9).shifted(-left, -top) for box in self.script.get(k, []))
             return [f for f in faces if 0 <= f.centre[0] < image.shape[1] and 0 <= f.centre[1] < image.shape[0]]
 
-        def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+        def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
             return self._faces(image)
 
     def place(k: int) -> float:

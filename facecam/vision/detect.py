@@ -59,6 +59,14 @@ HINT: Final = -2.9
 HINT_RADIUS: Final = 2
 #: Side of the crop that is searched about a hint, pixels of the finer level: a window, and the cells about the hint.
 HINT_SIDE: Final = 160
+#: What a face is searched with around its middle, pixels of the scaled image: as much as in the crops that follow.
+CONTEXT: Final = 64
+#: A map's maximum this near to where a part was cut may be the slope of one outside.
+EDGE: Final = 24
+#: Where so much of a level is to be searched, all of it is.
+MOST: Final = 0.7
+#: Parts of a level begin and end at multiples of this, so that the network's sizes stay few.
+GRID: Final = 32
 #: Crops in one run of the network: its activations take 300 bytes a pixel.
 MAX_CROPS: Final = 32
 
@@ -72,8 +80,15 @@ class Detector(Protocol):
     def levels(self, width: int, height: int, min_face: float) -> list[float]:
         """The scales that `detect` runs at, largest first."""
 
-    def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
-        """Faces that show at some of those scales."""
+    def detect_levels(
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
+    ) -> list[Face]:
+        """Faces that show at some of those scales.
+
+        Args:
+            changed: the picture in cells, rows x columns; only faces whose window holds a cell above 0 are asked for,
+                though others may come. None: all.
+        """
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         """For each box the face found near it, or None.
@@ -94,6 +109,8 @@ class _Peak:
 _Placed = tuple[float, float, float, float]
 #: A tile of a level's map: where it begins on the level, and its scores.
 _Part = tuple[int, int, NDArray[np.float32]]
+#: A rectangle of a level: left, top, right, bottom.
+_Area = tuple[int, int, int, int]
 
 
 class MmodDetector:
@@ -118,7 +135,9 @@ class MmodDetector:
             faces += found
         return merge(faces)
 
-    def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
+    def detect_levels(
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
+    ) -> list[Face]:
         """Faces that show at some of those scales; of two an octave apart the finer is searched where the other hints.
 
         The detector was trained not to take a part of a face, or a face half its window's size, for a face: there its
@@ -127,7 +146,7 @@ class MmodDetector:
         guided = [s for s in scales if _has(scales, s / 2) and not _has(scales, s * 2)]
         faces: list[Face] = []
         hints: dict[float, list[tuple[float, float]]] = {}
-        for scale, maps, found in self._searched(image, [s for s in scales if s not in guided]):
+        for scale, maps, found in self._searched(image, [s for s in scales if s not in guided], changed):
             faces += found
             hints[scale] = [place for part in maps for place in _hints(*part, scale)]
         known = merge(faces)
@@ -167,30 +186,39 @@ class MmodDetector:
         parts = [places[i : i + share] for i in range(0, len(places), share)]
         return [answer for answers in spread(some, parts, self.model.lanes) for answer in answers]
 
-    def _searched(self, image: Image, scales: Sequence[float]) -> list[tuple[float, list[_Part], list[Face]]]:
+    def _searched(
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
+    ) -> list[tuple[float, list[_Part], list[Face]]]:
         """Each scale with its map and the faces on it, largest first. The map comes in tiles: left, top, scores."""
         height, width = image.shape[:2]
         # Each level is made from the one above it: cheaper than from the frame, and free of aliasing.
         source, made = image, 1.0
         ordered = sorted(scales, reverse=True)
         tiles: list[tuple[int, int, int, Image]] = []
+        cut: list[_Area] = []  # of each tile: where its part of the level lacks no context
         for number, scale in enumerate(ordered):
             size = max(WINDOW // 2, round(width * scale)), max(WINDOW // 2, round(height * scale))
             level = _resized(source if scale < made else image, size)
             if scale <= 1.0:
                 source, made = level, scale
             fill = -(size[0] + 2 * BORDER) % ALIGN
-            framed = cv2.copyMakeBorder(level, BORDER, BORDER, BORDER, BORDER + fill, cv2.BORDER_CONSTANT)
-            tiles += [(number, left, top, tile) for left, top, tile in _tiles(np.asarray(framed, np.uint8))]
+            framed = np.asarray(
+                cv2.copyMakeBorder(level, BORDER, BORDER, BORDER, BORDER + fill, cv2.BORDER_CONSTANT), np.uint8
+            )
+            for x0, y0, x1, y1 in _areas(changed, scale, size, framed):
+                part = [(number, x0 + left, y0 + top, tile) for left, top, tile in _tiles(framed[y0:y1, x0:x1])]
+                tiles += part
+                cut += [_inside((x0, y0, x1, y1), framed)] * len(part)
         scores = spread(lambda tile: feed(self.model, [tile[3]])[0, 0], tiles, self.model.lanes)
         found: list[tuple[float, list[_Part], list[Face]]] = [(scale, [], []) for scale in ordered]
-        for (number, left, top, _), score in zip(tiles, scores):
+        for (number, left, top, _), inside, score in zip(tiles, cut, scores):
             scale, maps, faces = found[number]
             sx = max(WINDOW // 2, round(width * scale)) / width
             sy = max(WINDOW // 2, round(height * scale)) / height
             maps.append((left - BORDER, top - BORDER, score))
             for peak in _peaks(score, SCORE):
-                faces.append(_face(peak, sx, sy, (left - BORDER) / sx, (top - BORDER) / sy))
+                if inside[0] <= left + peak.x < inside[2] and inside[1] <= top + peak.y < inside[3]:
+                    faces.append(_face(peak, sx, sy, (left - BORDER) / sx, (top - BORDER) / sy))
         return found
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
@@ -230,6 +258,55 @@ def _hints(left: int, top: int, score: NDArray[np.float32], scale: float) -> lis
 
 def _has(scales: Sequence[float], scale: float) -> bool:
     return any(abs(s / scale - 1) < 0.01 for s in scales)
+
+
+def _areas(changed: NDArray[np.uint8] | None, scale: float, size: tuple[int, int], framed: Image) -> list[_Area]:
+    """The parts of a level in which faces may be whose window holds a changed cell, with what they are searched with.
+
+    Args:
+        size: of the level, (width, height); framed: the level with its border.
+    """
+    height, width = framed.shape[:2]
+    whole = [(0, 0, width, height)]
+    if changed is None:
+        return whole
+    cell_w, cell_h = size[0] / changed.shape[1], size[1] / changed.shape[0]
+    # A face's middle is half a window from its edge, and the map may be a stride beside it.
+    reach = [math.ceil((WINDOW / 2 + STRIDE) / side) for side in (cell_w, cell_h)]
+    middles = cv2.dilate(changed, np.ones((2 * reach[1] + 1, 2 * reach[0] + 1), np.uint8))
+    areas: list[_Area] = []
+    for left, top, w, h, _ in cv2.connectedComponentsWithStats(middles, connectivity=8)[2][1:].tolist():
+        x0, x1 = _stretch(left * cell_w, (left + w) * cell_w, width)
+        y0, y1 = _stretch(top * cell_h, (top + h) * cell_h, height)
+        area = (x0, y0, x1, y1)
+        while apart := [a for a in areas if a[0] < area[2] and area[0] < a[2] and a[1] < area[3] and area[1] < a[3]]:
+            areas = [a for a in areas if a not in apart]
+            xs, ys = ([v for a in (area, *apart) for v in (a[i], a[i + 2])] for i in (0, 1))
+            area = (min(xs), min(ys), max(xs), max(ys))
+        areas.append(area)
+    if sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in areas) > MOST * width * height:
+        return whole
+    return areas
+
+
+def _stretch(start: float, end: float, length: int) -> tuple[int, int]:
+    """A stretch of a level with its context, on the grid, within the framed level's length."""
+    first = max(0, math.floor((start + BORDER - CONTEXT) / GRID) * GRID)
+    last = math.ceil((end + BORDER + CONTEXT) / GRID) * GRID
+    return first, last if last < length else length
+
+
+def _inside(area: _Area, framed: Image) -> _Area:
+    """An area without what is too near to where it was cut out of its level; the level's own edges do not count."""
+    height, width = framed.shape[:2]
+    x0, y0, x1, y1 = area
+    far = 10**9
+    return (
+        x0 + EDGE if x0 else -far,
+        y0 + EDGE if y0 else -far,
+        x1 - EDGE if x1 < width else far,
+        y1 - EDGE if y1 < height else far,
+    )
 
 
 def _tiles(level: Image) -> Iterator[tuple[int, int, Image]]:

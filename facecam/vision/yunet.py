@@ -103,8 +103,10 @@ class YuNetDetector:
         found = self._search(images, self.levels(width, height, min_face))
         return [[f for f in faces if f.size >= min_face] for faces in found]
 
-    def detect_levels(self, image: Image, scales: Sequence[float]) -> list[Face]:
-        """Faces that show at some of those scales, best first."""
+    def detect_levels(
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
+    ) -> list[Face]:
+        """Faces that show at some of those scales, best first; all of the picture is searched."""
         return self._search([image], scales)[0]
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
