@@ -26,7 +26,7 @@ from facecam.zoo.registry import DEFAULT_PACK, ModelEntry
 
 #: Stands in the names of files made from other files. Raise it when zoo.dlib, zoo.graph or a card in
 #: registry.json changes what is made: files of another number are made anew.
-CONVERTER: Final = 5
+CONVERTER: Final = 6
 
 ACTIVE_SCHEMA: Final = "facecam.active/1"
 #: Known models of which an int8 file can be made, too, for CPUs that gain by it (`zoo.int8`).
