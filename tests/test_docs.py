@@ -17,8 +17,9 @@ from facecam.archive.report import CSV_COLUMNS, PhotoTable
 from facecam.cli import COMMANDS
 from facecam.cli import facecam as root
 from facecam.settings import SETTING_FIELDS
-from facecam.zoo import registry
+from facecam.zoo import pairs, registry
 from facecam.zoo.dlib import DEFAULT_THRESHOLD
+from facecam.zoo.session import read_card
 from tests.test_layers import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,6 +138,8 @@ def test_models_are_documented_with_licence_source_and_threshold() -> None:
         assert re.search(rf"^\| `{re.escape(model.id)}` \| {re.escape(model.licence)} \|", text, flags=re.MULTILINE)
         assert model.source in text
     assert f"**{DEFAULT_THRESHOLD.value}**" in text
+    own = read_card(pairs.FILE.read_bytes()).threshold
+    assert own is not None and f"**{own.value:.3f}**" in text
 
 
 def test_the_floors_are_those_that_are_tested() -> None:
