@@ -41,6 +41,8 @@ CELL_PIXELS: Final = (2, 16)
 CHANGE: Final = 6.0
 #: Every so often a level is searched whole all the same: a face that was missed has another chance by the grain alone.
 WHOLE: Final = 8
+#: Where a face was found, searches look so often again: one that is hardly seen is found and missed in turn.
+LIVELY: Final = 4
 #: Index of the last search of a level that was not searched yet.
 NEVER: Final = -(10**9)
 #: Where faces are followed back to when they came (`archive.analysis`), a search may come this much more seldom.
@@ -110,6 +112,7 @@ class Stillness:
         self._size = max(1, round(width / cell)), max(1, round(height / cell))
         self._cell = width / self._size[0], height / self._size[1]
         self._known: list[NDArray[np.float32] | None] = [None] * levels
+        self._lively = np.zeros((levels, *self._size[::-1]), np.uint8)
         self._partly = [0] * levels
 
     def cells(self, image: Image) -> NDArray[np.float32]:
@@ -126,26 +129,27 @@ class Stillness:
             known = self._known[i]
             if known is None:
                 return None
-            changed |= ~(np.abs(cells - known) < CHANGE)  # what is not a number counts as changed
+            changed |= (np.abs(cells - known) >= CHANGE) | (self._lively[i] > 0)
         return changed
 
     def searched(
         self, cells: NDArray[np.float32], due: Sequence[int], changed: NDArray[np.uint8] | None, found: Iterable[Face]
     ) -> None:
         """Those levels were searched, all of them or where it changed; faces were found."""
-        lively = np.zeros(cells.shape, bool)
+        lively = np.zeros(cells.shape, np.uint8)
         for face in found:
             x, y, w, h = face.box
             columns = slice(max(0, int(x / self._cell[0])), max(0, math.ceil((x + w) / self._cell[0])))
-            lively[max(0, int(y / self._cell[1])) : max(0, math.ceil((y + h) / self._cell[1])), columns] = True
+            lively[max(0, int(y / self._cell[1])) : max(0, math.ceil((y + h) / self._cell[1])), columns] = LIVELY
         for i in due:
+            self._lively[i] -= self._lively[i] > 0
+            np.maximum(self._lively[i], lively, out=self._lively[i])
             known = self._known[i]
             if changed is None or known is None:
                 known, self._partly[i] = cells.copy(), 0
             else:
                 known[changed > 0] = cells[changed > 0]
                 self._partly[i] += 1
-            known[lively] = np.nan
             self._known[i] = known
 
 
