@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from facecam.demo import package_file
 from facecam.values import Image
 from facecam.video.photos import read_photo
+from facecam.vision.detect import MmodDetector
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "dlib.json").read_text())
 HOPPER = package_file("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
@@ -59,3 +61,20 @@ def facecam(*args: object, cwd: Path | None = None, home: Path | None = None, **
 def lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def fed_pixels(detector: MmodDetector, work: Callable[[], object]) -> int:
+    """Pixels that the network was given during a call."""
+    fed: list[int] = []
+    run = detector.model.run_batch
+
+    def counting(batch: np.ndarray) -> np.ndarray:
+        fed.append(batch.size)
+        return run(batch)
+
+    detector.model.run_batch = counting  # type: ignore[method-assign]
+    try:
+        work()
+    finally:
+        detector.model.run_batch = run  # type: ignore[method-assign]
+    return sum(fed)

@@ -15,7 +15,7 @@ from facecam.geometry import covers, iou
 from facecam.values import Face
 from facecam.video.photos import read_photo
 from facecam.vision.detect import WINDOW, MmodDetector, merge
-from tests.support import COFFEE, portrait
+from tests.support import COFFEE, fed_pixels, portrait
 
 boxes = st.tuples(st.floats(-100, 500), st.floats(-100, 500), st.floats(10, 300)).map(
     lambda b: (b[0], b[1], b[2], b[2])
@@ -155,25 +155,13 @@ def test_hints_of_a_coarser_level_find_what_the_whole_level_finds(engine: Engine
         scene[y : y + height, x : x + width] = small[:height, :width]
     scales = detector.levels(1280, 720, 40)
     whole = detector.detect(scene, 40)
-    fed: list[int] = []
-    run = detector.model.run_batch
-
-    def counting(batch: np.ndarray) -> np.ndarray:
-        fed.append(batch.size)
-        return run(batch)
-
-    detector.model.run_batch = counting  # type: ignore[method-assign]
-    try:
-        near = detector.detect_levels(scene, scales)
-        hinted = sum(fed)
-        fed.clear()
-        detector.detect(scene, 40)
-    finally:
-        detector.model.run_batch = run  # type: ignore[method-assign]
+    near: list[Face] = []
+    hinted = fed_pixels(detector, lambda: near.extend(detector.detect_levels(scene, scales)))
+    everywhere = fed_pixels(detector, lambda: detector.detect(scene, 40))
     assert len(whole) == len(near) == len(places)
     for a in whole:
         assert max(iou(a.box, b.box) for b in near) > 0.8
-    assert hinted < 0.6 * sum(fed)
+    assert hinted < 0.6 * everywhere
 
 
 @pytest.mark.parametrize("zoom", [0.2, 0.3, 0.45, 0.7, 1.0, 1.7])

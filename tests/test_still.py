@@ -17,7 +17,7 @@ from facecam.settings import Settings
 from facecam.values import Face, Frame, Image
 from facecam.video.photos import read_photo
 from facecam.vision.detect import BORDER, EDGE, WINDOW, MmodDetector, _areas, _inside
-from tests.support import COFFEE, portrait
+from tests.support import COFFEE, fed_pixels, portrait
 
 
 def known(still: Stillness, image: Image, due: list[int], found: tuple[Face, ...] = ()) -> np.ndarray | None:
@@ -90,23 +90,6 @@ def test_every_window_with_a_changed_cell_is_in_a_searched_part(
     total = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in areas)
     assert total <= framed.shape[0] * framed.shape[1], "no pixel is searched twice"
     assert EDGE < WINDOW
-
-
-def fed_pixels(detector: MmodDetector, work: object) -> int:
-    """Pixels that the network was given during a call."""
-    fed: list[int] = []
-    run = detector.model.run_batch
-
-    def counting(batch: np.ndarray) -> np.ndarray:
-        fed.append(batch.size)
-        return run(batch)
-
-    detector.model.run_batch = counting  # type: ignore[method-assign]
-    try:
-        work()  # type: ignore[operator]
-    finally:
-        detector.model.run_batch = run  # type: ignore[method-assign]
-    return sum(fed)
 
 
 @pytest.mark.parametrize(("x", "y", "pixels"), [(60, 40, 48), (1500, 700, 60), (900, 500, 90), (1780, 20, 70)])
