@@ -133,12 +133,12 @@ def test_memory_of_a_huge_photo_is_bounded(engine: Engine) -> None:
 
 
 def test_seams_leave_no_gap() -> None:
-    from facecam.vision.detect import OVERLAP, TILE, _starts
+    from facecam.vision.tiles import OVERLAP, TILE, starts
 
     for length in (1, TILE, TILE + 1, 2000, 4321, 20_000):
-        starts = _starts(length)
-        assert starts[0] == 0 and starts[-1] + TILE >= length
-        for a, b in pairwise(starts):
+        begun = starts(length)
+        assert begun[0] == 0 and begun[-1] + TILE >= length
+        for a, b in pairwise(begun):
             assert 0 < b - a <= TILE - OVERLAP + 8
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,27 +19,17 @@ from numpy.typing import NDArray
 from facecam.geometry import covers, iou
 from facecam.values import Box, Face, Image
 from facecam.vision.tensor import feed
+from facecam.vision.tiles import BORDER, FIRST, STRIDE, WINDOW, Tile, tiles
 from facecam.zoo.session import Model, spread
 
-#: Side of the detector's window, stride of its map and centre of its first cell, pixels of the scaled image
-#: (the loss layer's options in mmod_human_face_detector.dat; strides 2*2*2, half the window's reach).
-WINDOW: Final = 80
-STRIDE: Final = 8
-FIRST: Final = 14
 #: Between two pyramid levels. dlib uses 5/6; 1/sqrt(2) costs less than half and found as many faces.
 STEP: Final = 1 / math.sqrt(2)
 #: A frame is enlarged at most this often: beyond it pixels are invented, not found.
 MAX_SCALE: Final = 4.0
-#: Black border around each level, pixels: without it a face that the frame's edge cuts is out of the network's sight.
-BORDER: Final = 8
 #: Widths of what the network is given are a multiple of this: see `zoo.int8.BLOCK`.
 ALIGN: Final = 4
 #: No level is larger than this, pixels: in a very large picture the smallest face grows with the picture.
 MAX_LEVEL: Final = 12e6
-#: A larger level is looked at in tiles of at most this side that overlap by a window and its reach: the network's
-#: activations take 300 bytes a pixel.
-TILE: Final = 1408
-OVERLAP: Final = 128
 #: A level is worth running while its shorter side has this many pixels.
 SMALLEST_SIDE: Final = 56
 #: Score from which a cell is a face; the detector was trained with a margin around zero.
@@ -59,14 +49,6 @@ HINT: Final = -2.9
 HINT_RADIUS: Final = 2
 #: Side of the crop that is searched about a hint, pixels of the finer level: a window, and the cells about the hint.
 HINT_SIDE: Final = 160
-#: What a face is searched with around its middle, pixels of the scaled image: as much as in the crops that follow.
-CONTEXT: Final = 64
-#: A map's maximum this near to where a part was cut may be the slope of one outside.
-EDGE: Final = 24
-#: Where so much of a level is to be searched, all of it is.
-MOST: Final = 0.7
-#: Parts of a level begin and end at multiples of this, so that the network's sizes stay few.
-GRID: Final = 32
 #: Crops in one run of the network: its activations take 300 bytes a pixel.
 MAX_CROPS: Final = 32
 
@@ -109,8 +91,6 @@ class _Peak:
 _Placed = tuple[float, float, float, float]
 #: A tile of a level's map: where it begins on the level, and its scores.
 _Part = tuple[int, int, NDArray[np.float32]]
-#: A rectangle of a level: left, top, right, bottom.
-_Area = tuple[int, int, int, int]
 
 
 class MmodDetector:
@@ -194,8 +174,7 @@ class MmodDetector:
         # Each level is made from the one above it: cheaper than from the frame, and free of aliasing.
         source, made = image, 1.0
         ordered = sorted(scales, reverse=True)
-        tiles: list[tuple[int, int, int, Image]] = []
-        cut: list[_Area] = []  # of each tile: where its part of the level lacks no context
+        looks: list[tuple[int, Tile]] = []
         for number, scale in enumerate(ordered):
             size = max(WINDOW // 2, round(width * scale)), max(WINDOW // 2, round(height * scale))
             level = _resized(source if scale < made else image, size)
@@ -205,20 +184,16 @@ class MmodDetector:
             framed = np.asarray(
                 cv2.copyMakeBorder(level, BORDER, BORDER, BORDER, BORDER + fill, cv2.BORDER_CONSTANT), np.uint8
             )
-            for x0, y0, x1, y1 in _areas(changed, scale, size, framed):
-                part = [(number, x0 + left, y0 + top, tile) for left, top, tile in _tiles(framed[y0:y1, x0:x1])]
-                tiles += part
-                cut += [_inside((x0, y0, x1, y1), framed)] * len(part)
-        scores = spread(lambda tile: feed(self.model, [tile[3]])[0, 0], tiles, self.model.lanes)
+            looks += [(number, tile) for tile in tiles(framed, size, changed)]
+        scores = spread(lambda look: feed(self.model, [look[1].pixels])[0, 0], looks, self.model.lanes)
         found: list[tuple[float, list[_Part], list[Face]]] = [(scale, [], []) for scale in ordered]
-        for (number, left, top, _), inside, score in zip(tiles, cut, scores):
+        for (number, tile), score in zip(looks, scores):
             scale, maps, faces = found[number]
             sx = max(WINDOW // 2, round(width * scale)) / width
             sy = max(WINDOW // 2, round(height * scale)) / height
-            maps.append((left - BORDER, top - BORDER, score))
-            for peak in _peaks(score, SCORE):
-                if inside[0] <= left + peak.x < inside[2] and inside[1] <= top + peak.y < inside[3]:
-                    faces.append(_face(peak, sx, sy, (left - BORDER) / sx, (top - BORDER) / sy))
+            left, top = tile.left - BORDER, tile.top - BORDER
+            maps.append((left, top, score))
+            faces += [_face(p, sx, sy, left / sx, top / sy) for p in _peaks(score, SCORE) if tile.trusts(p.x, p.y)]
         return found
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
@@ -258,72 +233,6 @@ def _hints(left: int, top: int, score: NDArray[np.float32], scale: float) -> lis
 
 def _has(scales: Sequence[float], scale: float) -> bool:
     return any(abs(s / scale - 1) < 0.01 for s in scales)
-
-
-def _areas(changed: NDArray[np.uint8] | None, scale: float, size: tuple[int, int], framed: Image) -> list[_Area]:
-    """The parts of a level in which faces may be whose window holds a changed cell, with what they are searched with.
-
-    Args:
-        size: of the level, (width, height); framed: the level with its border.
-    """
-    height, width = framed.shape[:2]
-    whole = [(0, 0, width, height)]
-    if changed is None:
-        return whole
-    cell_w, cell_h = size[0] / changed.shape[1], size[1] / changed.shape[0]
-    # A face's middle is half a window from its edge, and the map may be a stride beside it.
-    reach = [math.ceil((WINDOW / 2 + STRIDE) / side) for side in (cell_w, cell_h)]
-    middles = cv2.dilate(changed, np.ones((2 * reach[1] + 1, 2 * reach[0] + 1), np.uint8))
-    areas: list[_Area] = []
-    for left, top, w, h, _ in cv2.connectedComponentsWithStats(middles, connectivity=8)[2][1:].tolist():
-        x0, x1 = _stretch(left * cell_w, (left + w) * cell_w, width)
-        y0, y1 = _stretch(top * cell_h, (top + h) * cell_h, height)
-        area = (x0, y0, x1, y1)
-        while apart := [a for a in areas if a[0] < area[2] and area[0] < a[2] and a[1] < area[3] and area[1] < a[3]]:
-            areas = [a for a in areas if a not in apart]
-            xs, ys = ([v for a in (area, *apart) for v in (a[i], a[i + 2])] for i in (0, 1))
-            area = (min(xs), min(ys), max(xs), max(ys))
-        areas.append(area)
-    if sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in areas) > MOST * width * height:
-        return whole
-    return areas
-
-
-def _stretch(start: float, end: float, length: int) -> tuple[int, int]:
-    """A stretch of a level with its context, on the grid, within the framed level's length."""
-    first = max(0, math.floor((start + BORDER - CONTEXT) / GRID) * GRID)
-    last = math.ceil((end + BORDER + CONTEXT) / GRID) * GRID
-    return first, last if last < length else length
-
-
-def _inside(area: _Area, framed: Image) -> _Area:
-    """An area without what is too near to where it was cut out of its level; the level's own edges do not count."""
-    height, width = framed.shape[:2]
-    x0, y0, x1, y1 = area
-    far = 10**9
-    return (
-        x0 + EDGE if x0 else -far,
-        y0 + EDGE if y0 else -far,
-        x1 - EDGE if x1 < width else far,
-        y1 - EDGE if y1 < height else far,
-    )
-
-
-def _tiles(level: Image) -> Iterator[tuple[int, int, Image]]:
-    """The level itself, or overlapping parts of a large one: (left, top, part)."""
-    height, width = level.shape[:2]
-    for top in _starts(height):
-        for left in _starts(width):
-            yield left, top, level[top : top + TILE, left : left + TILE]
-
-
-def _starts(length: int) -> list[int]:
-    """Where tiles begin along one side, evenly spread, at least `OVERLAP` shared."""
-    if length <= TILE:
-        return [0]
-    count = math.ceil((length - OVERLAP) / (TILE - OVERLAP))
-    step = (length - TILE) / (count - 1)
-    return [round(i * step / STRIDE) * STRIDE for i in range(count - 1)] + [length - TILE]
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:
