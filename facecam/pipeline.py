@@ -42,7 +42,7 @@ SETTLED_SPEED: Final = 1.0
 SETTLED_IOU: Final = 0.7
 #: So many looks of `detect_every` frames long it is then not looked for, unless another track's middle is within so
 #: many of its sizes: that one would take its face.
-REST: Final = 4
+REST: Final = 2
 CROWDED: Final = 1.0
 
 
@@ -244,8 +244,8 @@ class Recogniser:
         """Embed the faces that are worth it; returns tracks that proved to have changed the person."""
         tracks = []
         for track in self.tracker.tracks:
-            evidence = self.identities[track.id]
-            if track.last == frame.index and frame.index >= evidence.next_frame:
+            size = max(track.box[2:])
+            if track.last == frame.index and self.identities.is_due(track.id, frame.index, size):
                 tracks.append(track)
         if not tracks:
             return []

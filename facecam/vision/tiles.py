@@ -73,6 +73,15 @@ def tiles(framed: Image, size: tuple[int, int], changed: NDArray[np.uint8] | Non
                 yield Tile(x0 + left, y0 + top, pixels, trusted)
 
 
+def shows(changed: NDArray[np.uint8], image: Image, place: tuple[float, float], window: float) -> bool:
+    """Whether a window about a place of the image holds a cell above 0 of the picture in cells."""
+    rows, columns = changed.shape
+    x, y = place[0] * columns / image.shape[1], place[1] * rows / image.shape[0]
+    dx, dy = window / 2 * columns / image.shape[1], window / 2 * rows / image.shape[0]
+    top, left = max(0, int(y - dy)), max(0, int(x - dx))
+    return bool(changed[top : math.ceil(y + dy), left : math.ceil(x + dx)].any())
+
+
 def starts(length: int) -> list[int]:
     """Where tiles begin along one side, evenly spread, at least `OVERLAP` shared."""
     if length <= TILE:
