@@ -40,6 +40,9 @@ JUMP_IOU: Final = 0.35
 SETTLED_HITS: Final = 3
 SETTLED_SPEED: Final = 1.0
 SETTLED_IOU: Final = 0.7
+#: Of so many looks at a settled face of a file one measures its size, too.
+SIZED_FAST: Final = 2
+SIZED_SLOW: Final = 4
 #: So many looks of `detect_every` frames long it is then not looked for, unless another track's middle is within so
 #: many of its sizes: that one would take its face.
 REST: Final = 2
@@ -219,15 +222,15 @@ class Recogniser:
         return [self._levels[i].scale for i in sorted({*best, *(i + 2 for i in best if i + 2 < len(self._levels))})]
 
     def _is_sized(self, track: Track) -> bool:
-        """Whether a track's size need not be measured at the next look: that of a file is at every second one."""
-        return self.patient and not track.misses and track.hits >= SETTLED_HITS and track.hits % 2 == 1
+        """Whether a track's size need not be measured at the next look: that of a file is at some only."""
+        every = SIZED_SLOW if _is_slow(track) else SIZED_FAST
+        return self.patient and not track.misses and track.hits >= SETTLED_HITS and (track.hits - SETTLED_HITS + 1) % every != 0
 
     def _rest(self, index: int, moved: frozenset[int]) -> None:
         """Let the tracks that were where they were expected rest, until they are to be embedded."""
         for track in self.tracker.tracks:
-            slow = math.hypot(*track.speed) < SETTLED_SPEED * track.box[2]
             held = track.confirmed and track.last == index and track.hits >= SETTLED_HITS
-            if held and slow and track.id not in moved and not self._crowded(track):
+            if held and _is_slow(track) and track.id not in moved and not self._crowded(track):
                 rest = REST * self.settings.detect_every
                 track.rests = min(index + rest, self.identities[track.id].next_frame)
 
@@ -285,3 +288,7 @@ class Recogniser:
             Sighting(track.id, Face(track.predict(at), track.score), match, decided)
             for track, match, (_, decided) in zip(shown, matches, answers)
         ]
+
+
+def _is_slow(track: Track) -> bool:
+    return math.hypot(*track.speed) < SETTLED_SPEED * track.box[2]
