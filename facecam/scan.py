@@ -32,7 +32,7 @@ CUT_DROP: Final = 0.3
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
 #: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
 #: each other (`MmodDetector.detect_levels`).
-SEARCH_FRAMES: Final = ((0.04, 6), (0.16, 9), (1.6, 18), (math.inf, 36))
+SEARCH_FRAMES: Final = ((0.16, 9), (1.6, 18), (math.inf, 36))
 #: The picture is compared with what it was when it was last searched, in cells: so many to the smallest face, each
 #: this many pixels wide. A cell whose mean changed by less than this many grey levels shows what it showed (grain of
 #: three levels moves the mean of 8 x 8 pixels by 0.4, a face of that size some cells by far more).
