@@ -28,8 +28,9 @@ EMBED_SURE: Final = 45
 EMBED_PATIENT: Final = (3, 6, 12, 24)
 #: A face that nobody resembles after so many embeddings, one of them good, is looked at as seldom as a named one.
 STRANGER_VECTORS: Final = 5
-#: The same where the word is said at the end, and nobody is even denied (`Likeness.denial`). Measured on lfw_dev, people
-#: of three photos, ten to a gallery: 0.3 % of their other photos are further from them, 82 % of strangers from all.
+#: The same where the word is said at the end, for faces that are as far from everybody as a denial takes
+#: (`Likeness.denial`): of lfw_dev's people, three photos each, ten to a gallery, 0.3 % of their other photos are
+#: further from them, and 82 % of strangers from all of them.
 STRANGER_PATIENT: Final = 2
 #: A face without a name that has grown by so much since it was best seen is worth another look, until it is so large
 #: that more pixels tell no more.
@@ -227,7 +228,7 @@ class Identities:
     def part(self, before: int, after: int, index: int) -> None:
         """A track's face became another's, which is ``after`` from now on and keeps the vectors that told so."""
         doubts, self.evidence[before].doubts = self.evidence[before].doubts, []
-        fresh = self.evidence[after] = Evidence()
+        fresh = self.evidence[after] = Evidence(pixels=self.evidence[before].pixels)
         for vector, quality in doubts:
             fresh.add(vector, quality)
         self._judge(fresh, index)

@@ -206,7 +206,11 @@ class Recogniser:
         part = frame.image[top:bottom, left:right]
         if min(part.shape[:2]) == 0:
             return []
-        return [face.shifted(left, top) for face in self.detector.detect_levels(part, self._scales_of(track))]
+        guided, guide = self._scales_of(track)
+        found = self.detector.detect_levels(
+            part, [*guided, *guide], None, dict.fromkeys(guided, guide[0]) if guide else {}
+        )
+        return [face.shifted(left, top) for face in found]
 
     def _strayed(self, frame: Frame, track: Track) -> Face | None:
         """The face of a track that had time to go further than following reaches: the nearest that is no other's."""
@@ -215,16 +219,19 @@ class Recogniser:
         x, y = Face(track.predict(frame.time), 0.0).centre
         return min(free, key=lambda face: math.hypot(face.centre[0] - x, face.centre[1] - y), default=None)
 
-    def _scales_of(self, track: Track) -> list[float]:
-        """The two levels at which a face of this size shows best, and those an octave below, which guide them."""
+    def _scales_of(self, track: Track) -> tuple[list[float], list[float]]:
+        """The two levels at which a face of this size shows best, and the next one, which guides them, if there is."""
         size = track.box[2] / WINDOW
-        best = sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2]
-        return [self._levels[i].scale for i in sorted({*best, *(i + 2 for i in best if i + 2 < len(self._levels))})]
+        best = sorted(
+            sorted(self._levels, key=lambda level: abs(math.log(level.scale * size)))[:2], key=self._levels.index
+        )
+        after = self._levels.index(best[-1]) + 1
+        return [level.scale for level in best], [level.scale for level in self._levels[after : after + 1]]
 
     def _is_sized(self, track: Track) -> bool:
         """Whether a track's size need not be measured at the next look: that of a file is at some only."""
-        every = SIZED_SLOW if _is_slow(track) else SIZED_FAST
-        return self.patient and not track.misses and track.hits >= SETTLED_HITS and (track.hits - SETTLED_HITS + 1) % every != 0
+        looks, every = track.hits - SETTLED_HITS, SIZED_SLOW if _is_slow(track) else SIZED_FAST
+        return self.patient and not track.misses and looks >= 0 and (looks + 1) % every != 0
 
     def _rest(self, index: int, moved: frozenset[int]) -> None:
         """Let the tracks that were where they were expected rest, until they are to be embedded."""
@@ -247,8 +254,7 @@ class Recogniser:
         """Embed the faces that are worth it; returns tracks that proved to have changed the person."""
         tracks = []
         for track in self.tracker.tracks:
-            size = max(track.box[2:])
-            if track.last == frame.index and self.identities.is_due(track.id, frame.index, size):
+            if track.last == frame.index and self.identities.is_due(track.id, frame.index, max(track.box[2:])):
                 tracks.append(track)
         if not tracks:
             return []

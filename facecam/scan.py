@@ -31,7 +31,7 @@ CUT_CORRELATION: Final = 0.4
 CUT_DROP: Final = 0.3
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
 #: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
-#: each other (`MmodDetector.detect_levels`).
+#: each other (`Scan._guides`).
 SEARCH_FRAMES: Final = ((0.04, 9), (1.6, 18), (math.inf, 36))
 #: In a shot every other of the dearer levels has its turns so many frames before the rest: a face shows at neighbours,
 #: too, so that it has two chances in the same time.
@@ -238,8 +238,10 @@ class Scan:
         """Those levels were searched."""
         early = EARLY * PATIENCE if self.patient else EARLY
         for i in due:
-            first = self._searched[i] == NEVER
-            self._searched[i] = index - early if first and i % 2 and self._levels[i].gap > early else index
+            if self._searched[i] == NEVER:
+                self._searched[i] = index - early if i % 2 and self._levels[i].gap > early else index
+            elif i != 1 or 0 not in due:  # what came along keeps its own turns
+                self._searched[i] = index
 
     def _begin(self) -> None:
         """Nothing is known of the shot that begins here."""
@@ -251,19 +253,28 @@ class Scan:
         """Faces of some levels; None where the picture shows what it showed, and no face was there."""
         cells = self._still.cells(image)
         changed = self._still.changed(cells, due)
-        scales = [self._levels[i].scale for i in due]
         found: list[Face] | None = None
-        if changed is None:
-            found = self._detector.detect_levels(image, scales)
-        elif changed.any():
-            found = self._detector.detect_levels(image, scales, changed)
+        if changed is None or changed.any():
+            scales = [self._levels[i].scale for i in due]
+            found = self._detector.detect_levels(image, scales, changed, self._guides(due))
         self._still.searched(cells, due, changed, found or [])
         return found
 
     def _due(self, index: int) -> list[int]:
-        """Levels to search now: those whose time has come, and the one an octave below each, which guides it."""
+        """Levels to search now: those whose time has come, and the one an octave below each, which guides the first.
+
+        The second comes along with the first: its guide is there.
+        """
         due = {i for i, level in enumerate(self._levels) if index - self._searched[i] >= level.gap}
-        return sorted(due | {i + 2 for i in due if i + 2 < len(self._levels)})
+        along = {1} if 0 in due else set()
+        return sorted(i for i in due | along | {i + 2 for i in due} if i < len(self._levels))
+
+    def _guides(self, due: Sequence[int]) -> dict[float, float]:
+        """Of the levels that are searched now: the largest, and the next where it is due, are guided by the third."""
+        guide = due[0] + 2
+        if guide not in due:
+            return {}
+        return {self._levels[i].scale: self._levels[guide].scale for i in (due[0], due[0] + 1) if i in due}
 
 
 def frames_ahead(width: int, height: int) -> int:

@@ -156,12 +156,28 @@ def test_hints_of_a_coarser_level_find_what_the_whole_level_finds(engine: Engine
     scales = detector.levels(1280, 720, 40)
     whole = detector.detect(scene, 40)
     near: list[Face] = []
-    hinted = fed_pixels(detector, lambda: near.extend(detector.detect_levels(scene, scales)))
+    hinted = fed_pixels(
+        detector, lambda: near.extend(detector.detect_levels(scene, scales, None, dict.fromkeys(scales[:2], scales[2])))
+    )
     everywhere = fed_pixels(detector, lambda: detector.detect(scene, 40))
     assert len(whole) == len(near) == len(places)
     for a in whole:
         assert max(iou(a.box, b.box) for b in near) > 0.8
     assert hinted < 0.6 * everywhere
+
+
+@pytest.mark.parametrize("pixels", [44, 48, 52, 57, 62, 68, 76])
+def test_a_face_of_any_size_is_hinted_at(engine: Engine, pixels: int) -> None:
+    """Also of sizes that one level alone shows, however often the same picture comes."""
+    scene = cv2.resize(read_photo(COFFEE), (640, 360))
+    face = portrait("astronaut")[20:200, 120:320]
+    small = cv2.resize(face, None, fx=pixels / 95, fy=pixels / 95, interpolation=cv2.INTER_AREA)
+    scene[100 : 100 + small.shape[0], 400 : 400 + small.shape[1]] = small
+    scales = engine.detector.levels(640, 360, 40)
+    whole = engine.detector.detect(scene, 40)
+    near = engine.detector.detect_levels(scene, scales, None, dict.fromkeys(scales[:2], scales[2]))
+    assert len(whole) == len(near) == 1
+    assert iou(whole[0].box, near[0].box) > 0.5
 
 
 @pytest.mark.parametrize("zoom", [0.2, 0.3, 0.45, 0.7, 1.0, 1.7])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from facecam.archive.analysis import Analysis
 from facecam.errors import MediaError
 from facecam.pipeline import Recogniser
-from facecam.scan import frames_ahead
+from facecam.scan import Stillness, frames_ahead
 from facecam.values import Box, Face, Frame, Image
 from facecam.video.sources import SyntheticSource
 from tests.test_pipeline import FakeDetector, frames, number, recogniser, still
@@ -98,6 +99,47 @@ def test_left_early_no_thread_stays() -> None:
     assert threads()
     records.close()
     assert not threads()
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_levels_have_turns_by_turns(patient: bool) -> None:
+    """A level is searched halfway between the turns of its neighbours, and with it the one that guides it."""
+    pipeline = recogniser({})
+    pipeline.patient = patient
+    searched: dict[int, list[float]] = {}
+    guided: dict[int, dict[float, float]] = {}
+
+    class Noting(FakeDetector):
+        def levels(self, width: int, height: int, min_face: float) -> list[float]:
+            return [2.0 / 2 ** (i / 2) for i in range(9)]
+
+        def detect_levels(
+            self,
+            image: Image,
+            scales: Sequence[float],
+            changed: object = None,
+            guides: Mapping[float, float] | None = None,
+        ) -> list[Face]:
+            searched[number(image)] = [round(scale, 2) for scale in scales]
+            guided[number(image)] = {round(a, 2): round(b, 2) for a, b in (guides or {}).items()}
+            return []
+
+    pipeline.scan._detector = Noting({})
+    pipeline.scan._cuts.is_cut = lambda frame: False  # type: ignore[method-assign]
+    pipeline.scan._still = Stillness(1, 1, 1, 0)
+    images = [np.random.default_rng(k).integers(0, 255, (480, 640, 3), np.uint8) for k in range(110)]
+    for k, image in enumerate(images):
+        image[0, 0] = (k, 0, 0)
+    for frame in SyntheticSource(images, fps=30):
+        pipeline.scan.see(frame)
+    beat = 18 if patient else 9
+    turns = {scale: [k for k, scales in searched.items() if scale in scales] for scale in (2.0, 1.41, 1.0, 0.71, 0.12)}
+    assert searched[0] == [2.0, 1.41, 1.0, 0.71, 0.5, 0.35, 0.25, 0.18, 0.12], "of a new shot everything"
+    assert turns[2.0] == turns[1.0] == list(range(0, 110, 2 * beat))
+    assert turns[0.71] == [0, *range(beat, 110, 2 * beat)]
+    assert turns[1.41] == turns[0.12] == list(range(0, 110, beat)), "where its guide is it comes along"
+    assert all(guided[k] == {2.0: 1.0, 1.41: 1.0} for k in turns[2.0])
+    assert all(guided[k] == {1.41: 0.71} for k in turns[0.71][1:])
 
 
 # --- faces that stay where they are ----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from facecam.settings import Settings
 from facecam.values import Face, Frame, Image
 from facecam.video.photos import read_photo
 from facecam.vision.detect import MmodDetector
-from facecam.vision.tiles import BORDER, WINDOW, tiles
+from facecam.vision.tiles import BORDER, WINDOW, shows, tiles
 from tests.support import COFFEE, fed_pixels, portrait
 
 
@@ -137,3 +137,36 @@ def test_nothing_changed_takes_no_search_and_who_comes_is_found_in_time(engine: 
     assert 80 <= first < 80 + 36
     assert all(len(faces) <= 1 for faces in found.values())
     assert found[first][0].box[2] == pytest.approx(57, rel=0.25)
+
+
+def test_hints_where_nothing_changed_are_left_out(engine: Engine) -> None:
+    detector = engine.detector
+    assert isinstance(detector, MmodDetector)
+    image = cv2.resize(read_photo(COFFEE), (1280, 720))
+    face = cv2.resize(portrait("astronaut")[20:200, 120:320], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    for x in (100, 400, 700, 1000):
+        image[300 : 300 + face.shape[0], x : x + face.shape[1]] = face
+    scales = detector.levels(1280, 720, 40)
+    guides = dict.fromkeys(scales[:2], scales[2])
+
+    def pixels(changed: np.ndarray | None, scales: list[float], guides: dict[float, float]) -> int:
+        return fed_pixels(detector, lambda: detector.detect_levels(image, scales, changed, guides))
+
+    some = np.zeros((90, 160), np.uint8)
+    some[40:45, 16:21] = 1  # on the first of them
+    crops = pixels(some, scales[:3], guides) - pixels(some, scales[2:3], {})
+    assert 0 < crops < 0.4 * (pixels(None, scales[:3], guides) - pixels(None, scales[2:3], {}))
+    assert pixels(np.ones((90, 160), np.uint8), scales, guides) == pixels(None, scales, guides)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(8, 200), st.integers(0, 44), st.integers(0, 79))
+def test_a_window_shows_the_cells_that_it_covers(u: float, v: float, window: float, row: int, column: int) -> None:
+    image = np.zeros((360, 640, 3), np.uint8)
+    changed = np.zeros((45, 80), np.uint8)
+    changed[row, column] = 1
+    x, y = u * 639, v * 359
+    apart = max(abs(x - (8 * column + 4)), abs(y - (8 * row + 4))) - window / 2
+    if apart < -1:
+        assert shows(changed, image, (x, y), window)
+    if apart > 13:
+        assert not shows(changed, image, (x, y), window)

@@ -57,6 +57,7 @@ def measure_file(
         info = source.info
         report = Report.of(path.name, "file", engine, info, len(matcher))
         decode(path, DRAWN)  # the file comes from memory from now on
+        engine.prepare()
         recogniser = engine.recogniser(matcher)
         recogniser.timing = report.samples
         analysis = Analysis(recogniser)

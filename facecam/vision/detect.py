@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -42,9 +42,7 @@ FOLLOW_REACH: Final = 1.6
 FOLLOW_SPREAD: Final = 1.15
 
 
-#: Where the map of a level at half the scale is lower than this, there may be a face. Measured on 1193 faces of 40 to
-#: 57 pixels in collages of photos of lfw_dev, cats and dogs: at -2.65 about all are hinted at, at -2.9 98 % for 57 % of
-#: the crops, at -3.1 95 % for 33 %. A face has more than one chance: two levels, and search after search.
+#: Where the map of a coarser level is lower than this, there may be a face (`python -m benchmarks.hints`).
 HINT: Final = -3.1
 HINT_RADIUS: Final = 2
 #: Side of the crop that is searched about a hint, pixels of the finer level: a window, and the cells about the hint.
@@ -63,13 +61,19 @@ class Detector(Protocol):
         """The scales that `detect` runs at, largest first."""
 
     def detect_levels(
-        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
+        self,
+        image: Image,
+        scales: Sequence[float],
+        changed: NDArray[np.uint8] | None = None,
+        guides: Mapping[float, float] | None = None,
     ) -> list[Face]:
         """Faces that show at some of those scales.
 
         Args:
             changed: the picture in cells, rows x columns; only faces whose window holds a cell above 0 are asked for,
                 though others may come. None: all.
+            guides: for a scale another of them that is searched whole: where faces may be at the one need only be
+                looked at where the other hints.
         """
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
@@ -116,25 +120,28 @@ class MmodDetector:
         return merge(faces)
 
     def detect_levels(
-        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
+        self,
+        image: Image,
+        scales: Sequence[float],
+        changed: NDArray[np.uint8] | None = None,
+        guides: Mapping[float, float] | None = None,
     ) -> list[Face]:
-        """Faces that show at some of those scales; of two an octave apart the finer is searched where the other hints.
+        """Faces that show at some of those scales, some of which are searched where another hints only.
 
-        The detector was trained not to take a part of a face, or a face half its window's size, for a face: there its
+        The detector was trained not to take a part of a face, or a face smaller than its window, for a face: there its
         answer is far below what it says of walls and trees. So the map of a level shows where smaller faces may be.
         """
-        guided = [s for s in scales if _has(scales, s / 2) and not _has(scales, s * 2)]
+        guides = guides or {}
         faces: list[Face] = []
         hints: dict[float, list[tuple[float, float]]] = {}
-        for scale, maps, found in self._searched(image, [s for s in scales if s not in guided], changed):
+        for scale, maps, found in self._searched(image, [s for s in scales if s not in guides], changed):
             faces += found
-            hints[scale] = [place for part in maps for place in _hints(*part, scale)]
-        if changed is not None:
-            hints = {scale: [p for p in places if shows(changed, image, p, WINDOW / 2 / scale)] for scale, places in hints.items()}
+            if scale in guides.values():
+                places = (place for part in maps for place in _hints(*part, scale))
+                hints[scale] = [p for p in places if changed is None or shows(changed, image, p, WINDOW / 2 / scale)]
         known = merge(faces)
-        for scale in guided:
-            near = next(places for guide, places in hints.items() if _has([guide], scale / 2))
-            faces += self._near_hints(image, scale, near, known)
+        for scale in sorted(set(guides).intersection(scales), reverse=True):
+            faces += self._near_hints(image, scale, hints[guides[scale]], known)
         return merge(faces)
 
     def _near_hints(
@@ -231,10 +238,6 @@ def _hints(left: int, top: int, score: NDArray[np.float32], scale: float) -> lis
         ((STRIDE * c + FIRST + left + 0.5) / scale, (STRIDE * r + FIRST + top + 0.5) / scale)
         for r, c in zip(rows.tolist(), cols.tolist())
     ]
-
-
-def _has(scales: Sequence[float], scale: float) -> bool:
-    return any(abs(s / scale - 1) < 0.01 for s in scales)
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:

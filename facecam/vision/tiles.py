@@ -74,7 +74,7 @@ def tiles(framed: Image, size: tuple[int, int], changed: NDArray[np.uint8] | Non
 
 
 def shows(changed: NDArray[np.uint8], image: Image, place: tuple[float, float], window: float) -> bool:
-    """Whether a window about a place of the image holds a cell above 0 of the picture in cells."""
+    """Whether a window (its side, pixels) about a place of the image (x, y) holds a cell above 0."""
     rows, columns = changed.shape
     x, y = place[0] * columns / image.shape[1], place[1] * rows / image.shape[0]
     dx, dy = window / 2 * columns / image.shape[1], window / 2 * rows / image.shape[0]
