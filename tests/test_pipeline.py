@@ -487,6 +487,17 @@ def test_in_a_file_two_looks_at_a_stranger_are_enough_until_the_face_has_grown()
     assert [k for k in looks(grown, far) if 48 < k < 93] == [63], "by two fifths larger at 60, and measured anew"
 
 
+def test_two_tracks_on_one_face_are_not_two_people() -> None:
+    """For a moment, where people passed each other: the long track must not lose its name to the short one."""
+    analysis = Analysis(recogniser({}))
+    box = (91.0, 89.0, 72.0, 72.0)
+    for index, others in enumerate([[], [(102.0, 99.0, 56.0, 56.0), (300.0, 80.0, 70.0, 70.0)], [], []]):
+        faces = [(5, box, 1.0)] + [(10 + i, other, 1.0) for i, other in enumerate(others)]
+        analysis._pending.append(Record(index, index / 30, faces))
+    assert [record.index for record in analysis._ready()] == [0, 1, 2, 3]
+    assert analysis.together == {(5, 11), (10, 11)}
+
+
 def test_a_picture_without_any_detail_still_weighs_something() -> None:
     face = FakeLandmarks().locate(frames(1)[0], [Face((10.0, 10.0, 80.0, 80.0), 0.9)])[0]
     quality = measure(np.full((150, 150, 3), 90, np.uint8), face)

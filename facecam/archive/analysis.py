@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from facecam.archive.naming import Part, TrackResult, name_tracks
-from facecam.geometry import between, coasted
+from facecam.geometry import between, coasted, iou
 from facecam.people.unknown import UnknownBook
 from facecam.pipeline import Recogniser
 from facecam.scan import Seen, scan_ahead
@@ -186,9 +187,10 @@ class Analysis:
             oldest = min(self._past[0].index - 1, self._past[0].index if oldest is None else oldest)
         while self._pending and (oldest is None or self._pending[0].index <= oldest):
             record = self._pending.popleft()
-            if len(record.faces) > 1:
-                ids = sorted(face[0] for face in record.faces)
-                self.together |= {(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]}
+            # Two tracks on one face, for a moment, are not two people.
+            for (a, box, _), (b, other, _) in itertools.combinations(sorted(record.faces), 2):
+                if (a, b) not in self.together and iou(box, other) <= SAME:
+                    self.together.add((a, b))
             yield record
 
 
