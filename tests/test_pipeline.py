@@ -498,6 +498,15 @@ def test_two_tracks_on_one_face_are_not_two_people() -> None:
     assert analysis.together == {(5, 11), (10, 11)}
 
 
+def test_a_face_that_passes_behind_another_is_not_drawn_on_it() -> None:
+    analysis = Analysis(recogniser({}))
+    for index in range(7):
+        analysis._pending.append(Record(index, index / 30, [(1, (100.0, 50.0, 60.0, 60.0), 1.0)]))
+    analysis._hit(2, 0, (10.0, 50.0, 60.0, 60.0), 1.0)
+    analysis._hit(2, 6, (190.0, 50.0, 60.0, 60.0), 1.0)
+    assert [len(record.faces) for record in analysis._pending] == [2, 2, 2, 1, 2, 2, 2]
+
+
 def test_a_picture_without_any_detail_still_weighs_something() -> None:
     face = FakeLandmarks().locate(frames(1)[0], [Face((10.0, 10.0, 80.0, 80.0), 0.9)])[0]
     quality = measure(np.full((150, 150, 3), 90, np.uint8), face)

@@ -22,6 +22,8 @@ __all__ = ["Analysis", "Record", "TrackResult"]
 KEPT_BYTES: Final = 96_000_000
 #: A face that agrees this much with another track's is that one's.
 SAME: Final = 0.3
+#: A face that would overlap another this much, where nobody looked, is behind it.
+HIDES: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -118,8 +120,9 @@ class Analysis:
             if record.index == index:
                 record.faces.append((id, box, score))
             elif before is not None and before[0] < record.index < index:
-                share = (record.index - before[0]) / (index - before[0])
-                record.faces.append((id, between(before[1], box, share), score))
+                guess = between(before[1], box, (record.index - before[0]) / (index - before[0]))
+                if all(iou(guess, other) <= HIDES for _, other, _ in record.faces):
+                    record.faces.append((id, guess, score))
         if before is None:
             self._untraced[id] = index, self._pending[-1].time, box
         self._hits[id] = index, box
