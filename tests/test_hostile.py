@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import zlib
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,12 @@ from fuzz import files, hostile, special
 
 
 @pytest.fixture(scope="module")
-def outcome(models_home: Path) -> Iterator[tuple[Any, list[Any], Any]]:
-    before = os.environ.get("FACECAM_HOME")
-    os.environ["FACECAM_HOME"] = str(models_home)
-    yield hostile.run(count=330, seed=7, specials=False)
-    if before is None:
-        del os.environ["FACECAM_HOME"]
-    else:
-        os.environ["FACECAM_HOME"] = before
+def outcome(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[Any], Any]:
+    """Fed to a home of its own: models that are taken stay there."""
+    home = shutil.copytree(models_home, tmp_path_factory.mktemp("hostile") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECAM_HOME", str(home))
+        return hostile.run(count=330, seed=7, specials=False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the watching process uses select on a pipe")
