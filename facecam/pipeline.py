@@ -17,7 +17,7 @@ from facecam.evidence import Identities, Likeness, Matches
 from facecam.geometry import iou
 from facecam.people.quality import measure
 from facecam.scan import CutTest as CutTest
-from facecam.scan import Level, Scan, Seen, Timing
+from facecam.scan import Level, Scan, Seen, Timing, guides
 from facecam.settings import Settings
 from facecam.values import NOBODY, Face, Frame, Image, Sighting
 from facecam.vision.align import align
@@ -206,10 +206,9 @@ class Recogniser:
         part = frame.image[top:bottom, left:right]
         if min(part.shape[:2]) == 0:
             return []
-        guided, guide = self._scales_of(track)
-        found = self.detector.detect_levels(
-            part, [*guided, *guide], None, dict.fromkeys(guided, guide[0]) if guide else {}
-        )
+        near = self._levels_of(track)
+        scales = [self._levels[i].scale for i in near]
+        found = self.detector.detect_levels(part, scales, guides=guides(self._levels, near))
         return [face.shifted(left, top) for face in found]
 
     def _strayed(self, frame: Frame, track: Track) -> Face | None:
@@ -219,14 +218,11 @@ class Recogniser:
         x, y = Face(track.predict(frame.time), 0.0).centre
         return min(free, key=lambda face: math.hypot(face.centre[0] - x, face.centre[1] - y), default=None)
 
-    def _scales_of(self, track: Track) -> tuple[list[float], list[float]]:
-        """The two levels at which a face of this size shows best, and the next one, which guides them, if there is."""
+    def _levels_of(self, track: Track) -> list[int]:
+        """The two levels at which a face of this size shows best, and the next one, which guides them."""
         size = track.box[2] / WINDOW
-        best = sorted(
-            sorted(self._levels, key=lambda level: abs(math.log(level.scale * size)))[:2], key=self._levels.index
-        )
-        after = self._levels.index(best[-1]) + 1
-        return [level.scale for level in best], [level.scale for level in self._levels[after : after + 1]]
+        best = sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2]
+        return [i for i in range(min(best), max(best) + 2) if i < len(self._levels)]
 
     def _is_sized(self, track: Track) -> bool:
         """Whether a track's size need not be measured at the next look: that of a file is at some only."""

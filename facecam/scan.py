@@ -31,7 +31,7 @@ CUT_CORRELATION: Final = 0.4
 CUT_DROP: Final = 0.3
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
 #: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
-#: each other (`Scan._guides`).
+#: each other (`guides`).
 SEARCH_FRAMES: Final = ((0.04, 9), (1.6, 18), (math.inf, 36))
 #: In a shot every other of the dearer levels has its turns so many frames before the rest: a face shows at neighbours,
 #: too, so that it has two chances in the same time.
@@ -256,7 +256,7 @@ class Scan:
         found: list[Face] | None = None
         if changed is None or changed.any():
             scales = [self._levels[i].scale for i in due]
-            found = self._detector.detect_levels(image, scales, changed, self._guides(due))
+            found = self._detector.detect_levels(image, scales, changed, guides(self._levels, due))
         self._still.searched(cells, due, changed, found or [])
         return found
 
@@ -269,12 +269,17 @@ class Scan:
         along = {1} if 0 in due else set()
         return sorted(i for i in due | along | {i + 2 for i in due} if i < len(self._levels))
 
-    def _guides(self, due: Sequence[int]) -> dict[float, float]:
-        """Of the levels that are searched now: the largest, and the next where it is due, are guided by the third."""
-        guide = due[0] + 2
-        if guide not in due:
-            return {}
-        return {self._levels[i].scale: self._levels[guide].scale for i in (due[0], due[0] + 1) if i in due}
+
+def guides(levels: Sequence[Level], due: Sequence[int]) -> dict[float, float]:
+    """Of the levels that are searched together: the largest, and the next where it is there, are guided by the third.
+
+    Returns:
+        scale -> scale of its guide, for `Detector.detect_levels`.
+    """
+    guide = due[0] + 2
+    if guide not in due:
+        return {}
+    return {levels[i].scale: levels[guide].scale for i in (due[0], due[0] + 1) if i in due}
 
 
 def frames_ahead(width: int, height: int) -> int:
