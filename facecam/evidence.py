@@ -29,7 +29,7 @@ EMBED_PATIENT: Final = (3, 6, 12, 24)
 #: A face that nobody resembles after so many embeddings, one of them good, is looked at as seldom as a named one.
 STRANGER_VECTORS: Final = 5
 #: The same where the word is said at the end, for faces that are as far from everybody as a denial takes
-#: (`Likeness.denial`): hardly any photo of somebody enrolled is, and most strangers are (`python -m benchmarks.denial`).
+#: (`Likeness.denial`): hardly any photo of somebody enrolled is, most strangers are (`python -m benchmarks.denial`).
 STRANGER_PATIENT: Final = 2
 #: A face without a name that has grown by so much since it was best seen is worth another look, until it is so large
 #: that more pixels tell no more.
