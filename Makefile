@@ -13,8 +13,9 @@ demo: $(VENV)/.demo-installed
 run: $(VENV)/.demo-installed
 	$(VENV)/$(BIN)/facecam run
 
+# A file of tests stays with one worker, since what its tests share is made once. More than four workers want more memory than they save time.
 test: lint
-	$(TEST_VENV)/$(BIN)/python -m pytest
+	$(TEST_VENV)/$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(TEST_VENV)/.installed
 	$(TEST_VENV)/$(BIN)/ruff check .
