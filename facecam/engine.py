@@ -21,8 +21,10 @@ from facecam.vision.classify import Classifier, LabelMatcher
 from facecam.vision.detect import Detector, MmodDetector
 from facecam.vision.embed import Embedder
 from facecam.vision.landmarks import Landmarker
+from facecam.vision.scout import Scout
 from facecam.zoo import int8, registry
 from facecam.zoo.packs import INT8, Zoo
+from facecam.zoo.scout import open_scout
 from facecam.zoo.session import Device, Model, choose_device, cpu_threads, load, open_later, spread
 
 #: Two answers of a classifier about one face have at least this in common.
@@ -213,7 +215,7 @@ def open_engine(settings: Settings) -> Engine:
     }
     return Engine(
         files.name, device, detector, landmarker, embedder, models, card.threshold.value, curve, settings,
-        _detector(videos["detector"]) if "detector" in videos else detector,
+        _detector(videos.get("detector", parts["detector"]), scouted=True),
         Embedder(videos["embedder"]) if "embedder" in videos else embedder,
         "int8" if videos else "fp32",
         tuple(videos.values()),
@@ -245,9 +247,9 @@ def _curve(table: Any, name: str) -> ImpostorCurve | None:
         ) from error
 
 
-def _detector(model: Model) -> Detector:
+def _detector(model: Model, scouted: bool = False) -> Detector:
     if model.card.decoder == "yunet":
         from facecam.vision.yunet import YuNetDetector
 
         return YuNetDetector(model)
-    return MmodDetector(model)
+    return MmodDetector(model, Scout(open_scout(Device(model.device))) if scouted else None)

@@ -17,7 +17,7 @@ from facecam.evidence import Identities, Likeness, Matches
 from facecam.geometry import iou
 from facecam.people.quality import measure
 from facecam.scan import CutTest as CutTest
-from facecam.scan import Level, Scan, Seen, Timing, guides
+from facecam.scan import Level, Scan, Seen, Timing
 from facecam.settings import Settings
 from facecam.values import NOBODY, Face, Frame, Image, Sighting
 from facecam.vision.align import align
@@ -206,9 +206,7 @@ class Recogniser:
         part = frame.image[top:bottom, left:right]
         if min(part.shape[:2]) == 0:
             return []
-        near = self._levels_of(track)
-        scales = [self._levels[i].scale for i in near]
-        found = self.detector.detect_levels(part, scales, guides=guides(self._levels, near))
+        found = self.detector.detect_levels(part, [self._levels[i].scale for i in self._levels_of(track)])
         return [face.shifted(left, top) for face in found]
 
     def _strayed(self, frame: Frame, track: Track) -> Face | None:
@@ -219,10 +217,9 @@ class Recogniser:
         return min(free, key=lambda face: math.hypot(face.centre[0] - x, face.centre[1] - y), default=None)
 
     def _levels_of(self, track: Track) -> list[int]:
-        """The two levels at which a face of this size shows best, and the next one, which guides them."""
+        """The two levels at which a face of this size shows best."""
         size = track.box[2] / WINDOW
-        best = sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2]
-        return [i for i in range(min(best), max(best) + 2) if i < len(self._levels)]
+        return sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2]
 
     def _is_sized(self, track: Track) -> bool:
         """Whether a track's size need not be measured at the next look: that of a file is at some only."""

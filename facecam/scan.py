@@ -30,8 +30,7 @@ CUT_DIFFERENCE: Final = 8.0
 CUT_CORRELATION: Final = 0.4
 CUT_DROP: Final = 0.3
 #: Frames between two looks at the whole frame at a pyramid level of this many megapixels or fewer: a level's price is
-#: its area, so that dear levels come seldom. Each number divides a later one: levels that are searched together help
-#: each other (`guides`).
+#: its area, so that dear levels come seldom.
 SEARCH_FRAMES: Final = ((0.04, 9), (1.6, 18), (math.inf, 36))
 #: In a shot every other of the dearer levels has its turns so many frames before the rest: a face shows at neighbours,
 #: too, so that it has two chances in the same time.
@@ -240,7 +239,7 @@ class Scan:
         for i in due:
             if self._searched[i] == NEVER:
                 self._searched[i] = index - early if i % 2 and self._levels[i].gap > early else index
-            elif i != 1 or 0 not in due:  # what came along keeps its own turns
+            else:
                 self._searched[i] = index
 
     def _begin(self) -> None:
@@ -255,31 +254,13 @@ class Scan:
         changed = self._still.changed(cells, due)
         found: list[Face] | None = None
         if changed is None or changed.any():
-            scales = [self._levels[i].scale for i in due]
-            found = self._detector.detect_levels(image, scales, changed, guides(self._levels, due))
+            found = self._detector.detect_levels(image, [self._levels[i].scale for i in due], changed)
         self._still.searched(cells, due, changed, found or [])
         return found
 
     def _due(self, index: int) -> list[int]:
-        """Levels to search now: those whose time has come, and the one an octave below each, which guides the first.
-
-        The second comes along with the first: its guide is there.
-        """
-        due = {i for i, level in enumerate(self._levels) if index - self._searched[i] >= level.gap}
-        along = {1} if 0 in due else set()
-        return sorted(i for i in due | along | {i + 2 for i in due} if i < len(self._levels))
-
-
-def guides(levels: Sequence[Level], due: Sequence[int]) -> dict[float, float]:
-    """Of the levels that are searched together: the largest, and the next where it is there, are guided by the third.
-
-    Returns:
-        scale -> scale of its guide, for `Detector.detect_levels`.
-    """
-    guide = due[0] + 2
-    if guide not in due:
-        return {}
-    return {levels[i].scale: levels[guide].scale for i in (due[0], due[0] + 1) if i in due}
+        """Levels whose time has come."""
+        return [i for i, level in enumerate(self._levels) if index - self._searched[i] >= level.gap]
 
 
 def frames_ahead(width: int, height: int) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facecam.engine import Engine
 from facecam.geometry import covers, iou
-from facecam.values import Face
+from facecam.values import Face, Image
 from facecam.video.photos import read_photo
 from facecam.vision.detect import WINDOW, MmodDetector, merge
 from tests.support import COFFEE, fed_pixels, portrait
@@ -142,47 +142,65 @@ def test_seams_leave_no_gap() -> None:
             assert 0 < b - a <= TILE - OVERLAP + 8
 
 
-def test_hints_of_a_coarser_level_find_what_the_whole_level_finds(engine: Engine) -> None:
-    """Faces of 40 to 60 pixels among much else: near hints the same are found, for less of the network's work."""
-    detector = engine.detector
-    assert isinstance(detector, MmodDetector)
-    scene = cv2.resize(read_photo(COFFEE), (1280, 720))
+def with_faces(width: int, height: int, places: list[tuple[int, int, float]]) -> Image:
+    """A picture of much else with the astronaut's face at x, y, so many pixels large."""
+    scene = cv2.resize(read_photo(COFFEE), (width, height))
     face = portrait("astronaut")[20:200, 120:320]
-    places = [(40, 60, 44), (700, 500, 52), (1180, 30, 48), (600, 130, 57)]
     for x, y, pixels in places:
         small = cv2.resize(face, None, fx=pixels / 95, fy=pixels / 95, interpolation=cv2.INTER_AREA)
-        height, width = (min(a, b) for a, b in zip(small.shape, (720 - y, 1280 - x)))
-        scene[y : y + height, x : x + width] = small[:height, :width]
+        high, wide = (min(a, b) for a, b in zip(small.shape, (height - y, width - x)))
+        scene[y : y + high, x : x + wide] = small[:high, :wide]
+    return np.asarray(scene, np.uint8)
+
+
+def scouted(engine: Engine) -> MmodDetector:
+    """The detector of videos, which has a scout."""
+    assert isinstance(engine.video_detector, MmodDetector) and engine.video_detector.scout is not None
+    return engine.video_detector
+
+
+def test_where_the_scout_hints_is_found_what_the_whole_pyramid_finds(engine: Engine) -> None:
+    """Faces of 40 to 60 pixels among much else: the same are found, for a sixth of the network's work."""
+    detector = scouted(engine)
+    places = [(40, 60, 44.0), (700, 500, 52.0), (1180, 30, 48.0), (600, 130, 57.0)]
+    scene = with_faces(1280, 720, places)
     scales = detector.levels(1280, 720, 40)
-    whole = detector.detect(scene, 40)
+    whole: list[Face] = []
     near: list[Face] = []
-    hinted = fed_pixels(
-        detector, lambda: near.extend(detector.detect_levels(scene, scales, None, dict.fromkeys(scales[:2], scales[2])))
-    )
-    everywhere = fed_pixels(detector, lambda: detector.detect(scene, 40))
+    hinted = fed_pixels(detector, lambda: near.extend(detector.detect_levels(scene, scales)))
+    everywhere = fed_pixels(detector, lambda: whole.extend(detector.detect(scene, 40)))
     assert len(whole) == len(near) == len(places)
     for a in whole:
         assert max(iou(a.box, b.box) for b in near) > 0.8
-    assert hinted < 0.6 * everywhere
+    assert hinted < everywhere / 6
 
 
-@pytest.mark.parametrize("pixels", [44, 48, 52, 57, 62, 68, 76])
-def test_a_face_of_any_size_is_hinted_at(engine: Engine, pixels: int) -> None:
-    """Also of sizes that one level alone shows, however often the same picture comes."""
-    scene = cv2.resize(read_photo(COFFEE), (640, 360))
-    face = portrait("astronaut")[20:200, 120:320]
-    small = cv2.resize(face, None, fx=pixels / 95, fy=pixels / 95, interpolation=cv2.INTER_AREA)
-    scene[100 : 100 + small.shape[0], 400 : 400 + small.shape[1]] = small
-    scales = engine.detector.levels(640, 360, 40)
-    whole = engine.detector.detect(scene, 40)
-    near = engine.detector.detect_levels(scene, scales, None, dict.fromkeys(scales[:2], scales[2]))
-    assert len(whole) == len(near) == 1
-    assert iou(whole[0].box, near[0].box) > 0.5
+@pytest.mark.parametrize("pixels", [42, 44, 48, 52, 57, 62, 68, 76, 90, 105])
+def test_the_scout_hints_at_a_face_of_any_size(engine: Engine, pixels: int) -> None:
+    """Also at sizes that one level alone shows, however often the same picture comes."""
+    detector = scouted(engine)
+    scene = with_faces(640, 360, [(400, 100, pixels)])
+    (whole,) = detector.detect(scene, 40)
+    (near,) = detector.detect_levels(scene, detector.levels(640, 360, 40))
+    assert iou(whole.box, near.box) > 0.7
+
+
+def test_in_a_crowd_the_level_is_searched_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = scouted(engine)
+    scene = with_faces(640, 360, [(60, 60, 80.0)])
+    (scale,) = [s for s in detector.levels(640, 360, 40) if 0.9 < s < 1.1]
+    everywhere = fed_pixels(detector, lambda: MmodDetector(detector.model).detect_levels(scene, [scale]))
+    hints = {scale: [(float(x), float(y)) for x in range(0, 640, 32) for y in range(0, 360, 32)]}
+    monkeypatch.setattr(detector.scout, "hints", lambda image, scales: hints)
+    seen: list[Face] = []
+    crowded = fed_pixels(detector, lambda: seen.extend(detector.detect_levels(scene, [scale])))
+    assert crowded == everywhere
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("zoom", [0.2, 0.3, 0.45, 0.7, 1.0, 1.7])
 def test_a_crop_shows_the_same_place_however_it_is_scaled(zoom: float) -> None:
-    from facecam.vision.detect import _cut
+    from facecam.vision.resize import cut
 
     image = np.zeros((400, 600, 3), np.uint8)
     cv2.circle(image, (300, 200), 20, (255, 255, 255), -1)
@@ -190,7 +208,7 @@ def test_a_crop_shows_the_same_place_however_it_is_scaled(zoom: float) -> None:
     for dx, dy in [(0, 0), (17.5, -11.25)]:
         left, top = 300 - side / 2 / zoom + dx, 200 - side / 2 / zoom + dy
         crop = np.zeros((side, side, 3), np.uint8)
-        true, _, left, top = _cut(image, left, top, zoom, crop)
+        true, _, left, top = cut(image, left, top, zoom, crop)
         assert true == pytest.approx(zoom, rel=0.01)
         rows, cols = np.nonzero(crop[..., 0] > 127)
         assert cols.mean() + 0.5 == pytest.approx((300.5 - left) * true, abs=0.6)

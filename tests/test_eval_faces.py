@@ -30,9 +30,7 @@ class Scales:
     def levels(self, width: int, height: int, min_face: float) -> list[float]:
         return [2.0, 1.0, 0.5]
 
-    def detect_levels(
-        self, image: Image, scales: Sequence[float], changed: object = None, guides: object = None
-    ) -> list[Face]:
+    def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
         self.asked += scales
         return [face for scale in scales for face in self.faces.get(scale, [])]
 

@@ -128,7 +128,9 @@ def test_precision_is_chosen_by_device_and_processor(monkeypatch: pytest.MonkeyP
 
 def test_stills_stay_in_float32_whatever_videos_are_computed_in() -> None:
     whole, rounded = (open_engine(Settings(device="cpu", precision=p)) for p in ("fp32", "int8"))
-    assert whole.precision == "fp32" and whole.video_detector is whole.detector
+    assert whole.precision == "fp32"
+    assert isinstance(whole.video_detector, MmodDetector) and isinstance(whole.detector, MmodDetector)
+    assert whole.video_detector.model is whole.detector.model
     assert rounded.precision == "int8"
     image = portrait("astronaut")
     found = whole.detector.detect(image, 40)

@@ -37,9 +37,7 @@ class FakeDetector:
     def levels(self, width: int, height: int, min_face: float) -> list[float]:
         return [2.0, 1.0, 0.5]
 
-    def detect_levels(
-        self, image: Image, scales: Sequence[float], changed: object = None, guides: object = None
-    ) -> list[Face]:
+    def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
         self.searched.append((number(image), tuple(scales)))
         return self._faces(image)
 
@@ -379,9 +377,7 @@ def test_a_lost_face_is_searched_about_where_it_should_be() -> None:
     """Not on the whole frame; what is found there is put back to its place, landmarks and all."""
 
     class Wide(FakeDetector):
-        def detect_levels(
-            self, image: Image, scales: Sequence[float], changed: object = None, guides: object = None
-        ) -> list[Face]:
+        def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
             shapes.append(image.shape[:2])
             if image.shape[1] == 1280:
                 return super().detect_levels(image, scales)
@@ -419,9 +415,7 @@ def test_a_face_that_turned_about_while_it_rested_is_still_the_same(turn: int) -
             faces = (Face(box, 0.9).shifted(-left, -top) for box in self.script.get(k, []))
             return [f for f in faces if 0 <= f.centre[0] < image.shape[1] and 0 <= f.centre[1] < image.shape[0]]
 
-        def detect_levels(
-            self, image: Image, scales: Sequence[float], changed: object = None, guides: object = None
-        ) -> list[Face]:
+        def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
             return self._faces(image)
 
     def place(k: int) -> float:

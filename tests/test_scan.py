@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -103,25 +103,17 @@ def test_left_early_no_thread_stays() -> None:
 
 @pytest.mark.parametrize("patient", [False, True])
 def test_levels_have_turns_by_turns(patient: bool) -> None:
-    """A level is searched halfway between the turns of its neighbours, and with it the one that guides it."""
+    """A level is searched halfway between the turns of its neighbours."""
     pipeline = recogniser({})
     pipeline.patient = patient
     searched: dict[int, list[float]] = {}
-    guided: dict[int, dict[float, float]] = {}
 
     class Noting(FakeDetector):
         def levels(self, width: int, height: int, min_face: float) -> list[float]:
             return [2.0 / 2 ** (i / 2) for i in range(9)]
 
-        def detect_levels(
-            self,
-            image: Image,
-            scales: Sequence[float],
-            changed: object = None,
-            guides: Mapping[float, float] | None = None,
-        ) -> list[Face]:
+        def detect_levels(self, image: Image, scales: Sequence[float], changed: object = None) -> list[Face]:
             searched[number(image)] = [round(scale, 2) for scale in scales]
-            guided[number(image)] = {round(a, 2): round(b, 2) for a, b in (guides or {}).items()}
             return []
 
     pipeline.scan._detector = Noting({})
@@ -136,10 +128,8 @@ def test_levels_have_turns_by_turns(patient: bool) -> None:
     turns = {scale: [k for k, scales in searched.items() if scale in scales] for scale in (2.0, 1.41, 1.0, 0.71, 0.12)}
     assert searched[0] == [2.0, 1.41, 1.0, 0.71, 0.5, 0.35, 0.25, 0.18, 0.12], "of a new shot everything"
     assert turns[2.0] == turns[1.0] == list(range(0, 110, 2 * beat))
-    assert turns[0.71] == [0, *range(beat, 110, 2 * beat)]
-    assert turns[1.41] == turns[0.12] == list(range(0, 110, beat)), "where its guide is it comes along"
-    assert all(guided[k] == {2.0: 1.0, 1.41: 1.0} for k in turns[2.0])
-    assert all(guided[k] == {1.41: 0.71} for k in turns[0.71][1:])
+    assert turns[1.41] == turns[0.71] == [0, *range(beat, 110, 2 * beat)]
+    assert turns[0.12] == list(range(0, 110, beat))
 
 
 # --- faces that stay where they are ----------------------------------------------------------------------

@@ -140,23 +140,27 @@ def test_nothing_changed_takes_no_search_and_who_comes_is_found_in_time(engine: 
 
 
 def test_hints_where_nothing_changed_are_left_out(engine: Engine) -> None:
-    detector = engine.detector
-    assert isinstance(detector, MmodDetector)
+    detector = engine.video_detector
+    assert isinstance(detector, MmodDetector) and detector.scout is not None
     image = cv2.resize(read_photo(COFFEE), (1280, 720))
     face = cv2.resize(portrait("astronaut")[20:200, 120:320], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     for x in (100, 400, 700, 1000):
         image[300 : 300 + face.shape[0], x : x + face.shape[1]] = face
-    scales = detector.levels(1280, 720, 40)
-    guides = dict.fromkeys(scales[:2], scales[2])
+    scales = detector.levels(1280, 720, 40)[:3]
+    seen: list[Face] = []
 
-    def pixels(changed: np.ndarray | None, scales: list[float], guides: dict[float, float]) -> int:
-        return fed_pixels(detector, lambda: detector.detect_levels(image, scales, changed, guides))
+    def pixels(changed: np.ndarray | None) -> int:
+        seen.clear()
+        return fed_pixels(detector, lambda: seen.extend(detector.detect_levels(image, scales, changed)))
 
     some = np.zeros((90, 160), np.uint8)
     some[40:45, 16:21] = 1  # on the first of them
-    crops = pixels(some, scales[:3], guides) - pixels(some, scales[2:3], {})
-    assert 0 < crops < 0.4 * (pixels(None, scales[:3], guides) - pixels(None, scales[2:3], {}))
-    assert pixels(np.ones((90, 160), np.uint8), scales, guides) == pixels(None, scales, guides)
+    everywhere = pixels(None)
+    assert len(seen) == 4
+    assert 0 < pixels(some) < 0.4 * everywhere
+    assert len(seen) == 1
+    assert pixels(np.ones((90, 160), np.uint8)) == everywhere
+    assert pixels(np.zeros((90, 160), np.uint8)) == 0
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(8, 200), st.integers(0, 44), st.integers(0, 79))

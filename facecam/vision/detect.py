@@ -1,15 +1,17 @@
 """dlib's max-margin detector on a pyramid: a whole frame, some of its levels, or near known faces.
 
 The network sees windows of 80 x 80 pixels; the pyramid brings every face to about that size. Whoever knows
-where faces were can search there, at their scale, for a hundredth of the price (`MmodDetector.follow`).
+where faces were can search there, at their scale, for a hundredth of the price (`MmodDetector.follow`); where large
+levels are worth a look, a small network says (`vision.scout`).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import cv2
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 
 from facecam.geometry import covers, iou
 from facecam.values import Box, Face, Image
+from facecam.vision.resize import Placed, cut, resized
+from facecam.vision.scout import Place, Scout
 from facecam.vision.tensor import feed
 from facecam.vision.tiles import BORDER, FIRST, STRIDE, WINDOW, Tile, shows, tiles
 from facecam.zoo.session import Model, spread
@@ -42,11 +46,10 @@ FOLLOW_REACH: Final = 1.6
 FOLLOW_SPREAD: Final = 1.15
 
 
-#: Where the map of a coarser level is lower than this, there may be a face (`python -m benchmarks.hints`).
-HINT: Final = -3.1
-HINT_RADIUS: Final = 2
-#: Side of the crop that is searched about a hint, pixels of the finer level: a window, and the cells about the hint.
-HINT_SIDE: Final = 160
+#: A level of more pixels than this is looked at where the scout hints only; smaller ones cost little.
+SCOUTED: Final = 0.1e6
+#: Side of the crop that is searched about a hint, pixels of the level: a window, and how far off a hint may be.
+HINT_SIDE: Final = 136
 #: Crops in one run of the network: its activations take 300 bytes a pixel.
 MAX_CROPS: Final = 32
 
@@ -61,19 +64,13 @@ class Detector(Protocol):
         """The scales that `detect` runs at, largest first."""
 
     def detect_levels(
-        self,
-        image: Image,
-        scales: Sequence[float],
-        changed: NDArray[np.uint8] | None = None,
-        guides: Mapping[float, float] | None = None,
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
     ) -> list[Face]:
         """Faces that show at some of those scales.
 
         Args:
             changed: the picture in cells, rows x columns; only faces whose window holds a cell above 0 are asked for,
                 though others may come. None: all.
-            guides: for a scale another of them that is searched whole: where faces may be at the one need only be
-                looked at where the other hints.
         """
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
@@ -91,19 +88,15 @@ class _Peak:
     score: float
 
 
-#: How a square of the image was cut: `_face`'s scales (x, y), left and top.
-_Placed = tuple[float, float, float, float]
-#: A tile of a level's map: where it begins on the level, and its scores.
-_Part = tuple[int, int, NDArray[np.float32]]
-
-
 class MmodDetector:
     """`Detector` with dlib's network; it gives no landmarks."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, scout: Scout | None = None) -> None:
+        """``scout``: says where large levels are looked at in `detect_levels`; None: they are looked at whole."""
         if model.card.decoder != "mmod":
             raise ValueError(f"{model.card.name} is not an MMOD detector")
         self.model = model
+        self.scout = scout
 
     def levels(self, width: int, height: int, min_face: float) -> list[float]:
         scale = min(MAX_SCALE, WINDOW / min_face, math.sqrt(MAX_LEVEL / (width * height)))
@@ -114,96 +107,78 @@ class MmodDetector:
         return scales
 
     def detect(self, image: Image, min_face: float) -> list[Face]:
-        faces = []
-        for _, _, found in self._searched(image, self.levels(image.shape[1], image.shape[0], min_face)):
-            faces += found
-        return merge(faces)
+        looks = self._looks(image, self.levels(image.shape[1], image.shape[0], min_face))
+        return merge([face for faces in spread(_now, looks, self.model.lanes) for face in faces])
 
     def detect_levels(
-        self,
-        image: Image,
-        scales: Sequence[float],
-        changed: NDArray[np.uint8] | None = None,
-        guides: Mapping[float, float] | None = None,
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
     ) -> list[Face]:
-        """Faces that show at some of those scales, some of which are searched where another hints only.
+        area = image.shape[0] * image.shape[1]
+        large = [scale for scale in scales if self.scout is not None and area * scale * scale > SCOUTED]
+        looks = self._looks(image, [scale for scale in scales if scale not in large], changed)
+        hints: dict[float, list[Place]] = {}
 
-        The detector was trained not to take a part of a face, or a face smaller than its window, for a face: there its
-        answer is far below what it says of walls and trees. So the map of a level shows where smaller faces may be.
-        """
-        guides = guides or {}
-        faces: list[Face] = []
-        hints: dict[float, list[tuple[float, float]]] = {}
-        for scale, maps, found in self._searched(image, [s for s in scales if s not in guides], changed):
-            faces += found
-            if scale in guides.values():
-                places = (place for part in maps for place in _hints(*part, scale))
-                hints[scale] = [p for p in places if changed is None or shows(changed, image, p, WINDOW / 2 / scale)]
-        known = merge(faces)
-        for scale in sorted(set(guides).intersection(scales), reverse=True):
-            faces += self._near_hints(image, scale, hints[guides[scale]], known)
-        return merge(faces)
+        def ask(scout: Scout) -> list[Face]:
+            hints.update(scout.hints(image, large))
+            return []
 
-    def _near_hints(
-        self, image: Image, scale: float, hints: Sequence[tuple[float, float]], known: Sequence[Face]
-    ) -> list[Face]:
-        """Faces at a scale about some places of the image, but for those within faces that are known already."""
-        places = []
-        for x, y in hints:
-            if any(f.box[0] < x < f.box[0] + f.box[2] and f.box[1] < y < f.box[1] + f.box[3] for f in known):
-                continue
-            places.append((x - HINT_SIDE / 2 / scale, y - HINT_SIDE / 2 / scale, scale))
-        if len(places) * HINT_SIDE**2 > image.shape[0] * image.shape[1] * scale * scale:
-            return [face for _, _, found in self._searched(image, [scale]) for face in found]
-        return [
-            _face(peak, *placed)
-            for score, placed in self._scores(image, places, HINT_SIDE)
-            for peak in _peaks(score, SCORE)
-        ]
+        if self.scout is not None and large:  # first, since what follows waits for it
+            looks.insert(0, partial(ask, self.scout))
+        found = [face for faces in spread(_now, looks, self.model.lanes) for face in faces]
+        places, crowded = [], []
+        for scale, near in hints.items():
+            side = HINT_SIDE / scale
+            some = [(x, y) for x, y in near if changed is None or shows(changed, image, (x, y), side)]
+            if len(some) * side * side > area:
+                crowded.append(scale)
+            else:
+                places += [(x - side / 2, y - side / 2, scale) for x, y in some]
+        for faces in spread(_now, self._looks(image, crowded, changed), self.model.lanes):
+            found += faces
+        for score, placed in self._scores(image, places, HINT_SIDE):
+            found += [_face(peak, *placed) for peak in _peaks(score, SCORE)]
+        return merge(found)
 
     def _scores(
         self, image: Image, places: Sequence[tuple[float, float, float]], side: int
-    ) -> list[tuple[NDArray[np.float32], _Placed]]:
+    ) -> list[tuple[NDArray[np.float32], Placed]]:
         """The map of each square of the image: left, top, scale of it; ``side`` pixels after scaling."""
         share = max(1, min(MAX_CROPS, -(-len(places) // self.model.lanes)))
 
-        def some(part: Sequence[tuple[float, float, float]]) -> list[tuple[NDArray[np.float32], _Placed]]:
+        def some(part: Sequence[tuple[float, float, float]]) -> list[tuple[NDArray[np.float32], Placed]]:
             crops = list(np.zeros((len(part), side, side, 3), np.uint8))
-            placed = [_cut(image, *place, crop) for place, crop in zip(part, crops)]
+            placed = [cut(image, *place, crop) for place, crop in zip(part, crops)]
             return list(zip(feed(self.model, crops, alone=True)[:, 0], placed))
 
         parts = [places[i : i + share] for i in range(0, len(places), share)]
         return [answer for answers in spread(some, parts, self.model.lanes) for answer in answers]
 
-    def _searched(
+    def _looks(
         self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
-    ) -> list[tuple[float, list[_Part], list[Face]]]:
-        """Each scale with its map and the faces on it, largest first. The map comes in tiles: left, top, scores."""
+    ) -> list[Callable[[], list[Face]]]:
+        """The looks at those scales, largest first; each gives the faces that show in a part of a level."""
         height, width = image.shape[:2]
         # Each level is made from the one above it: cheaper than from the frame, and free of aliasing.
         source, made = image, 1.0
-        ordered = sorted(scales, reverse=True)
-        looks: list[tuple[int, Tile]] = []
-        for number, scale in enumerate(ordered):
+        looks: list[Callable[[], list[Face]]] = []
+        for scale in sorted(scales, reverse=True):
             size = max(WINDOW // 2, round(width * scale)), max(WINDOW // 2, round(height * scale))
-            level = _resized(source if scale < made else image, size)
+            level = resized(source if scale < made else image, size)
             if scale <= 1.0:
                 source, made = level, scale
             fill = -(size[0] + 2 * BORDER) % ALIGN
             framed = np.asarray(
                 cv2.copyMakeBorder(level, BORDER, BORDER, BORDER, BORDER + fill, cv2.BORDER_CONSTANT), np.uint8
             )
-            looks += [(number, tile) for tile in tiles(framed, size, changed)]
-        scores = spread(lambda look: feed(self.model, [look[1].pixels])[0, 0], looks, self.model.lanes)
-        found: list[tuple[float, list[_Part], list[Face]]] = [(scale, [], []) for scale in ordered]
-        for (number, tile), score in zip(looks, scores):
-            scale, maps, faces = found[number]
-            sx = max(WINDOW // 2, round(width * scale)) / width
-            sy = max(WINDOW // 2, round(height * scale)) / height
-            left, top = tile.left - BORDER, tile.top - BORDER
-            maps.append((left, top, score))
-            faces += [_face(p, sx, sy, left / sx, top / sy) for p in _peaks(score, SCORE) if tile.trusts(p.x, p.y)]
-        return found
+            zoom = size[0] / width, size[1] / height
+            looks += [partial(self._look, tile, *zoom) for tile in tiles(framed, size, changed)]
+        return looks
+
+    def _look(self, tile: Tile, sx: float, sy: float) -> list[Face]:
+        """Faces that show in a part of a level; the level's scales."""
+        score = feed(self.model, [tile.pixels])[0, 0]
+        left, top = (tile.left - BORDER) / sx, (tile.top - BORDER) / sy
+        return [_face(p, sx, sy, left, top) for p in _peaks(score, SCORE) if tile.trusts(p.x, p.y)]
 
     def follow(self, image: Image, boxes: Sequence[Box], sized: Collection[int] = ()) -> list[Face | None]:
         if not boxes:
@@ -230,54 +205,8 @@ class MmodDetector:
         return found
 
 
-def _hints(left: int, top: int, score: NDArray[np.float32], scale: float) -> list[tuple[float, float]]:
-    """Places in the image at which a part of the map of a scale hints at smaller faces."""
-    lowest = cv2.erode(score, np.ones((2 * HINT_RADIUS + 1,) * 2, np.uint8))
-    rows, cols = np.nonzero((score <= lowest) & (score < HINT))
-    return [
-        ((STRIDE * c + FIRST + left + 0.5) / scale, (STRIDE * r + FIRST + top + 0.5) / scale)
-        for r, c in zip(rows.tolist(), cols.tolist())
-    ]
-
-
-def _resized(image: Image, size: tuple[int, int]) -> Image:
-    """The image at another size (width, height).
-
-    Halved as often as it goes, then sampled linearly: that does not alias, and takes a tenth of averaging over areas.
-    """
-    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
-        height, width = image.shape[0] // 2, image.shape[1] // 2
-        even = image[: 2 * height, : 2 * width]  # OpenCV is quick where four pixels become one
-        image = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    if size == (image.shape[1], image.shape[0]):
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _cut(image: Image, left: float, top: float, scale: float, crop: Image) -> _Placed:
-    """Fill a square of black with that part of the image, at about that place and scale: whole pixels are cut.
-
-    Returns:
-        the true scales, left and top.
-    """
-    side = crop.shape[0]
-    span = max(1, round(side / scale))
-    scale = side / span
-    x, y = round(left), round(top)
-    (x0, x1, to_x0, to_x1), (y0, y1, to_y0, to_y1) = (
-        _shared(start, span, length, side) for start, length in ((x, image.shape[1]), (y, image.shape[0]))
-    )
-    if to_x1 > to_x0 and to_y1 > to_y0:
-        crop[to_y0:to_y1, to_x0:to_x1] = _resized(image[y0:y1, x0:x1], (to_x1 - to_x0, to_y1 - to_y0))
-    return scale, scale, float(x), float(y)
-
-
-def _shared(start: int, span: int, length: int, side: int) -> tuple[int, int, int, int]:
-    """What a stretch of ``span`` pixels shares with the image: from, to, and where that lies among ``side`` pixels."""
-    first, last = max(0, start), min(length, start + span)
-    if last <= first:
-        return 0, 0, 0, 0
-    return first, last, round((first - start) * side / span), round((last - start) * side / span)
+def _now(look: Callable[[], list[Face]]) -> list[Face]:
+    return look()
 
 
 def _peaks(score: NDArray[np.float32], threshold: float) -> list[_Peak]:

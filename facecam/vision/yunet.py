@@ -9,7 +9,7 @@ eye on its right, the tip of the nose, the left and the right mouth corner: the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -104,11 +104,7 @@ class YuNetDetector:
         return [[f for f in faces if f.size >= min_face] for faces in found]
 
     def detect_levels(
-        self,
-        image: Image,
-        scales: Sequence[float],
-        changed: NDArray[np.uint8] | None = None,
-        guides: Mapping[float, float] | None = None,
+        self, image: Image, scales: Sequence[float], changed: NDArray[np.uint8] | None = None
     ) -> list[Face]:
         """Faces that show at some of those scales, best first; all of the picture is searched."""
         return self._search([image], scales)[0]

@@ -21,7 +21,7 @@ METADATA_KEY: Final = "facecam.card"
 SCHEMA: Final = "facecam.card/1"
 #: How deep the free facts of a card may be nested: real ones reach 3, and Python's own recursion ends near 300.
 MAX_DEPTH: Final = 32
-KINDS: Final = ("detector", "landmarks", "embedder", "classifier")
+KINDS: Final = ("detector", "scout", "landmarks", "embedder", "classifier")
 
 #: Canonical crops that a model can ask for, by name: side of the square crop in pixels.
 #: The points they are built on stand in vision.align.
