@@ -101,6 +101,7 @@ def main(weights: Path, out: Path) -> None:
         content = write(scout, card)
         click.echo(f"parity with torch: {compare(content, scout):.1e}")
         write_atomic(out, content)
+        out.chmod(0o644)  # nothing private: who installs a package is not always who runs it
     except FacecamError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")

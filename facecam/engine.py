@@ -24,6 +24,7 @@ from facecam.vision.landmarks import Landmarker
 from facecam.vision.scout import Scout
 from facecam.zoo import int8, registry
 from facecam.zoo.packs import INT8, Zoo
+from facecam.zoo.scout import SHA256 as SCOUT_SHA256
 from facecam.zoo.scout import open_scout
 from facecam.zoo.session import Device, Model, choose_device, cpu_threads, load, open_later, spread
 
@@ -204,7 +205,7 @@ def open_engine(settings: Settings) -> Engine:
     entry = registry.models().get(files.embedder.id)
     known = entry.impostor if entry is not None else None
     curve = _curve(known or card.training.get("impostor"), card.name)
-    models = {
+    models: dict[str, dict[str, str | None]] = {
         role: {"name": file.card.name, "sha256": file.sha256, **({"precision": "int8"} if file.id in quick else {})}
         for role, file in (
             ("detector", files.detector),
@@ -213,9 +214,12 @@ def open_engine(settings: Settings) -> Engine:
         )
         if file is not None
     }
+    video_detector = _detector(videos.get("detector", parts["detector"]), scouted=True)
+    if isinstance(video_detector, MmodDetector) and video_detector.scout is not None:
+        models["scout"] = {"name": video_detector.scout.model.card.name, "sha256": SCOUT_SHA256}
     return Engine(
         files.name, device, detector, landmarker, embedder, models, card.threshold.value, curve, settings,
-        _detector(videos.get("detector", parts["detector"]), scouted=True),
+        video_detector,
         Embedder(videos["embedder"]) if "embedder" in videos else embedder,
         "int8" if videos else "fp32",
         tuple(videos.values()),

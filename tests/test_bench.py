@@ -126,7 +126,7 @@ def test_models_tell_time_work_and_share(tmp_path: Path, monkeypatch: pytest.Mon
     figures = json.loads(target.read_text(encoding="utf-8"))
     assert figures["threads"] == 1, "as config.toml says"
     rows = figures["rows"]
-    assert {row["kind"] for row in rows} == {"detector", "landmarks", "embedder"}
+    assert {row["kind"] for row in rows} == {"detector", "scout", "landmarks", "embedder"}
     assert figures["peak"]["cpu"] > 1e8
     one = next(r for r in rows if r["kind"] == "embedder" and r["count"] == 1)
     eight = next(r for r in rows if r["kind"] == "embedder" and r["count"] == 8)

@@ -58,7 +58,7 @@ def test_a_video_gives_its_outputs(clip: Path, tmp_path: Path, grace: None, caps
     assert header["type"] == "header" and header["schema"] == "facecam.sightings/1"
     assert (header["width"], header["height"], header["device"]) == (640, 360, "cpu")
     assert header["start_time"] == pytest.approx(0.5, abs=0.001)
-    assert set(header["models"]) == {"detector", "landmarks", "embedder"}
+    assert set(header["models"]) == {"detector", "scout", "landmarks", "embedder"}
     assert all(len(m["sha256"]) == 64 for m in header["models"].values())
     assert [f["frame"] for f in frames] == list(range(50))
     assert frames[25]["time"] == pytest.approx(1.0, abs=0.001)

@@ -16,6 +16,8 @@ from facecam.vision.landmarks import Landmarker
 from facecam.vision.tensor import feed, to_input
 from facecam.zoo.card import ModelCard
 from facecam.zoo.packs import INT8, Zoo
+from facecam.zoo.scout import FILE as SCOUT
+from facecam.zoo.scout import open_scout
 from facecam.zoo.session import Device, Model, cpu_threads, load, read_bytes, runtime
 
 #: Side and number of the matrices whose product tells the peak: large enough, and half a second on two old cores.
@@ -86,17 +88,22 @@ def measure_models(zoo: Zoo, pack: str | None, devices: Sequence[Device], thread
                 # As the pipeline has it: one thread does a face's landmarks, several do several faces'.
                 alone = file.card.kind == "landmarks"
                 model = load(twin.path, device=device, threads=1 if alone else threads, card=twin.card)
-                for count, size, work in _inputs(model, cpu_threads(threads)):
-                    seconds = _median(work)
-                    macs = _macs(graph, model.card, count, size)
-                    share = macs / seconds / top if macs else None
-                    rows.append(
-                        Cost(
-                            file.id, model.card.kind, precision, model.device, count, size,
-                            seconds * 1e3, seconds * 1e3 / count, macs, share,
-                        )
-                    )  # fmt: skip
+                rows += _rows(file.id, precision, model, graph, top, threads)
+            if file.card.decoder == "mmod":
+                rows += _rows("scout", "fp32", open_scout(device), read_bytes(SCOUT), top, threads)
     return Costs(files.name, cpu_threads(threads), peaks, rows)
+
+
+def _rows(name: str, precision: str, model: Model, graph: bytes, top: float, threads: int) -> Iterator[Cost]:
+    """A model at all that the pipeline gives it; top: multiply-adds a second of the device's peak."""
+    for count, size, work in _inputs(model, cpu_threads(threads)):
+        seconds = _median(work)
+        macs = _macs(graph, model.card, count, size)
+        share = macs / seconds / top if macs else None
+        yield Cost(
+            name, model.card.kind, precision, model.device, count, size,
+            seconds * 1e3, seconds * 1e3 / count, macs, share,
+        )  # fmt: skip
 
 
 def _inputs(model: Model, lanes: int) -> Iterator[tuple[int, tuple[int, int], Callable[[], object]]]:
@@ -113,7 +120,7 @@ def _inputs(model: Model, lanes: int) -> Iterator[tuple[int, tuple[int, int], Ca
             yield count, (160, 160), functools.partial(Landmarker(model, lanes).locate, image, faces)
         return
     sizes = [(count, model.card.size[::-1]) for count in _BATCHES]
-    if model.card.kind == "detector":
+    if model.card.kind in ("detector", "scout"):
         sizes = [(1, size) for size in _PICTURES]
         if model.card.decoder == "mmod":  # crops around known faces, two scales of each
             sizes += [(2 * count, (round(WINDOW * FOLLOW_REACH),) * 2) for count in _BATCHES]
@@ -129,7 +136,10 @@ def _fed(model: Model, batch: Sequence[Image]) -> object:
 
 
 def _macs(graph: bytes, card: ModelCard, count: int, size: tuple[int, int]) -> int | None:
-    return None if card.kind == "landmarks" else multiply_adds(graph, card.input, (count, 3, size[1], size[0]))
+    if card.kind == "landmarks":
+        return None
+    sides = size[::-1]
+    return multiply_adds(graph, card.input, (count, *sides, 3) if card.kind == "scout" else (count, 3, *sides))
 
 
 def _median(work: Callable[[], object]) -> float:

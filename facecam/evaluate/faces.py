@@ -205,11 +205,15 @@ def data_of(embedded: Embedded) -> dict[str, Any]:
 def facts(engine: Engine, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """What every result begins with: its kind, the models with their hashes, the data with its counts.
 
-    Only a clip is looked at with the models that videos get; stills take those of full precision.
+    Only a clip is looked at with the models that videos get; stills take those of full precision, and no scout.
     """
     models = engine.models
     if kind != "clip":
-        models = {role: {k: v for k, v in model.items() if k != "precision"} for role, model in models.items()}
+        models = {
+            role: {k: v for k, v in model.items() if k != "precision"}
+            for role, model in models.items()
+            if role != "scout"
+        }
     return {
         "schema": f"facecam.eval/{kind}/1",
         "pack": engine.pack,

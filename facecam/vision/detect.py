@@ -50,6 +50,8 @@ FOLLOW_SPREAD: Final = 1.15
 SCOUTED: Final = 0.1e6
 #: Side of the crop that is searched about a hint, pixels of the level: a window, and how far off a hint may be.
 HINT_SIDE: Final = 136
+#: Fewer crops are not worth a thread of their own.
+WORTH: Final = 2
 #: Crops in one run of the network: its activations take 300 bytes a pixel.
 MAX_CROPS: Final = 32
 
@@ -143,7 +145,7 @@ class MmodDetector:
         self, image: Image, places: Sequence[tuple[float, float, float]], side: int
     ) -> list[tuple[NDArray[np.float32], Placed]]:
         """The map of each square of the image: left, top, scale of it; ``side`` pixels after scaling."""
-        share = max(1, min(MAX_CROPS, -(-len(places) // self.model.lanes)))
+        share = max(WORTH, min(MAX_CROPS, -(-len(places) // self.model.lanes)))
 
         def some(part: Sequence[tuple[float, float, float]]) -> list[tuple[NDArray[np.float32], Placed]]:
             crops = list(np.zeros((len(part), side, side, 3), np.uint8))
