@@ -19,7 +19,7 @@ from facecam.archive.inputs import VIDEO, Item
 from facecam.archive.naming import Part
 from facecam.archive.pieces import Edges, Packer, Piece
 from facecam.archive.relabel import enrol_unknown, relabel
-from facecam.archive.sheets import answer
+from facecam.archive.sheets import answer, merged
 from facecam.archive.study import Study
 from facecam.archive.tools import Tools
 from facecam.cli import invoke
@@ -287,23 +287,24 @@ def _bytes_of(folder: Path) -> bytes:
 
 @pytest.mark.parametrize("enrolled", [True, False])
 def test_a_person_is_taken_out_of_an_index(
-    archive: Path, capsys: pytest.CaptureFixture[str], enrolled: bool, no_decoding: None
+    archive: Path, capsys: pytest.CaptureFixture[str], enrolled: bool, no_decoding: None, engine: Engine
 ) -> None:
     out, index, who = archive / "out", archive / "archive.db", "Grace Hopper"
     secrets, kept = [who.encode()], []
     with ArchiveIndex.open(index) as opened:
         for entry in opened.entries():
             named = {t for t, seen in opened.answers(entry.id).items() if seen.result.match.name == who}
-            for piece in opened.pieces(entry.id, pictures=True):
+            pieces = list(opened.pieces(entry.id, pictures=True))
+            # What a track of a segment is called in the whole.
+            for piece, ids in zip(pieces, merged(pieces, engine.likeness).ids, strict=True):
                 for part in piece.parts:
                     assert part.total is not None
                     values = [part.total.astype("<f8").tobytes(), *(v.astype("<f4").tobytes() for v in part.views)]
                     if part.portrait is not None:
                         values.append(part.portrait.image)
-                    # The films' and photos' tracks have the same numbers in their segments and in the whole.
                     # Long values are scattered over pages: some pieces of each are looked for.
                     needles = [v[at : at + 24] for v in values for at in range(100, len(v) - 24, 400)]
-                    (secrets if part.track in named else kept).extend(needles)
+                    (secrets if ids[part.track] in named else kept).extend(needles)
     assert len(secrets) > 50 and len(kept) > 50
     held = _bytes_of(archive)
     found = sum(secret in held for secret in secrets)
