@@ -54,6 +54,7 @@ class Scout:
         return found
 
     def _look(self, image: Image, scale: float) -> tuple[NDArray[np.float32], float, float]:
+        """Logits of the picture at a scale (2 x rows x columns), and its true scales (x, y)."""
         height, width = image.shape[:2]
         size = max(STRIDE, round(width * scale)), max(STRIDE, round(height * scale))
         seen = np.ascontiguousarray(resized(image, size))[None]
@@ -61,6 +62,7 @@ class Scout:
 
 
 def _places(logits: NDArray[np.float32], sx: float, sy: float) -> list[Place]:
+    """Where a map has a maximum above `HINT`, in the picture whose scales these are."""
     highest = cv2.dilate(logits, np.ones((3, 3), np.uint8))
     rows, cols = np.nonzero((logits >= highest) & (logits > HINT))
     return [(STRIDE * (c + 0.5) / sx, STRIDE * (r + 0.5) / sy) for r, c in zip(rows.tolist(), cols.tolist())]
