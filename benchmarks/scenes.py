@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.compose import FACE as FACE_BOX
+from benchmarks.compose import HEAD
 from benchmarks.lfw import ROOT, data_folder, half
 from facecam.engine import open_engine
 from facecam.settings import Settings
@@ -38,9 +40,7 @@ CELLS = SEEN // CELL
 #: How far beside a cell an answer still counts as its own, pixels of the level.
 SLACK = 6.0
 #: Width of the face in a photo of lfw_dev; what of a cat or dog is taken for as much.
-FACE, OTHER = 97, 60
-#: Centre and half axes of the head in a photo of lfw_dev, pixels.
-HEAD = ((125, 122), (68, 88))
+FACE, OTHER = FACE_BOX[2], 60
 #: Sides of faces, pixels of a scene: from too small to too large for its two levels.
 FACES = (58, 165)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.compose import FACE as FACE_BOX
 from benchmarks.lfw import data_folder, half
 from facecam.engine import open_engine
 from facecam.geometry import iou
@@ -31,7 +32,7 @@ SIZE = (1280, 720)
 BANDS = ((38, 46), (46, 58), (58, 72), (72, 90), (90, 120))
 THRESHOLDS = (-4.0, -3.5, -3.0, -2.5, -2.0, -1.0)
 #: Width of a face in the middle of a photo of lfw_dev, of 250 pixels.
-FACE = 97
+FACE = FACE_BOX[2]
 
 
 def sheet(rng: random.Random, people: list[Path], others: list[Path]) -> Image:

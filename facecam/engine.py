@@ -214,12 +214,12 @@ def open_engine(settings: Settings) -> Engine:
         )
         if file is not None
     }
-    video_detector = _detector(videos.get("detector", parts["detector"]), scouted=True)
-    if isinstance(video_detector, MmodDetector) and video_detector.scout is not None:
-        models["scout"] = {"name": video_detector.scout.model.card.name, "sha256": SCOUT_SHA256}
+    scout = open_scout(device) if files.detector.card.decoder == "mmod" else None
+    if scout is not None:
+        models["scout"] = {"name": scout.card.name, "sha256": SCOUT_SHA256}
     return Engine(
         files.name, device, detector, landmarker, embedder, models, card.threshold.value, curve, settings,
-        video_detector,
+        _detector(videos.get("detector", parts["detector"]), scout),
         Embedder(videos["embedder"]) if "embedder" in videos else embedder,
         "int8" if videos else "fp32",
         tuple(videos.values()),
@@ -251,9 +251,9 @@ def _curve(table: Any, name: str) -> ImpostorCurve | None:
         ) from error
 
 
-def _detector(model: Model, scouted: bool = False) -> Detector:
+def _detector(model: Model, scout: Model | None = None) -> Detector:
     if model.card.decoder == "yunet":
         from facecam.vision.yunet import YuNetDetector
 
         return YuNetDetector(model)
-    return MmodDetector(model, Scout(open_scout(Device(model.device))) if scouted else None)
+    return MmodDetector(model, Scout(scout) if scout is not None else None)

@@ -206,7 +206,7 @@ class Recogniser:
         part = frame.image[top:bottom, left:right]
         if min(part.shape[:2]) == 0:
             return []
-        found = self.detector.detect_levels(part, [self._levels[i].scale for i in self._levels_of(track)])
+        found = self.detector.detect_levels(part, self._scales_of(track))
         return [face.shifted(left, top) for face in found]
 
     def _strayed(self, frame: Frame, track: Track) -> Face | None:
@@ -216,10 +216,10 @@ class Recogniser:
         x, y = Face(track.predict(frame.time), 0.0).centre
         return min(free, key=lambda face: math.hypot(face.centre[0] - x, face.centre[1] - y), default=None)
 
-    def _levels_of(self, track: Track) -> list[int]:
+    def _scales_of(self, track: Track) -> list[float]:
         """The two levels at which a face of this size shows best."""
         size = track.box[2] / WINDOW
-        return sorted(range(len(self._levels)), key=lambda i: abs(math.log(self._levels[i].scale * size)))[:2]
+        return sorted((level.scale for level in self._levels), key=lambda scale: abs(math.log(scale * size)))[:2]
 
     def _is_sized(self, track: Track) -> bool:
         """Whether a track's size need not be measured at the next look: that of a file is at some only."""

@@ -237,10 +237,8 @@ class Scan:
         """Those levels were searched."""
         early = EARLY * PATIENCE if self.patient else EARLY
         for i in due:
-            if self._searched[i] == NEVER:
-                self._searched[i] = index - early if i % 2 and self._levels[i].gap > early else index
-            else:
-                self._searched[i] = index
+            first = self._searched[i] == NEVER
+            self._searched[i] = index - early if first and i % 2 and self._levels[i].gap > early else index
 
     def _begin(self) -> None:
         """Nothing is known of the shot that begins here."""

@@ -1,4 +1,4 @@
-"""Where in a picture small faces may be: a small network's guess, for a twentieth of what it costs to find them.
+"""Where in a picture small faces may be: a small network's guess, for a small part of what it costs to find them.
 
 The detector's network is dear, and most of a picture shows no face. Before it looks at a large level of the pyramid,
 this network, trained here on the detector's own answers (`train.scout`), looks at the picture much reduced and says
