@@ -87,6 +87,7 @@ def make_clip(
     hflip: bool = False,
     aspect: Fraction | None = None,
     sound: str | None = None,
+    layout: str = "mono",
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write a clip.
@@ -96,7 +97,7 @@ def make_clip(
         pixels: the stream's format of pixels.
         rotation: of the display matrix, degrees counter-clockwise.
         aspect: of a pixel.
-        sound: codec of a tone that is as long as the pictures; None for none.
+        sound: codec of a tone that is as long as the pictures; None for none. layout: of its channels.
         options: of the container.
     """
     import av
@@ -113,7 +114,7 @@ def make_clip(
             stream.codec_context.sample_aspect_ratio = aspect
         if rotation is not None or hflip:
             stream.set_display_rotation(rotation or 0, hflip=hflip)
-        audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        audio = container.add_stream(sound, rate=48000, layout=layout) if sound else None
         for image, ticks in zip(images, times):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
             frame.pts, frame.time_base = ticks, base
@@ -130,8 +131,9 @@ def _tone(container: Any, stream: Any, start: float, end: float) -> None:
     position, size = round(start * 48000), stream.codec_context.frame_size or 1024
     while position < end * 48000:
         wave = np.sin((np.arange(size) + position) * (2 * np.pi * 440 / 48000))
-        samples = (wave * 8000).astype(np.int16)[None, :]
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        channels = stream.codec_context.channels
+        samples = np.repeat((wave * 8000).astype(np.int16), channels)[None, :]
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=stream.codec_context.layout)
         frame.sample_rate, frame.pts, frame.time_base = 48000, position, Fraction(1, 48000)
         container.mux(stream.encode(frame))
         position += size

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 
 from facecam.errors import OutputError
 from facecam.values import SourceInfo
-from facecam.video import atomic
+from facecam.video import atomic, container
 from facecam.video.atomic import atomic_bytes, atomic_text
+from facecam.video.audio import AudioTrack
 from facecam.video.events import EventSink
+from facecam.video.keyframes import borders
 from facecam.video.sinks import VideoSink
 from facecam.video.sources import FileSource
 from tests.fakes import corners, make_clip, number_of, numbered, quarters, small_disk, smooth
@@ -244,6 +247,85 @@ def test_sound_longer_than_the_pictures_is_kept(folder: Path) -> None:
         assert frame is not None
         sink.write(frame.image, frame.time)
     assert len(_stamps(folder / "out.mp4", "audio")[0]) == len(_stamps(source, "audio")[0])
+
+
+def _join(target: Path, *parts: Path) -> Path:
+    """Transport streams are joined as `cat` does; each part's clock begins anew."""
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("codec", ["mp2", "aac"])
+def test_joined_recordings_keep_their_sound_where_it_changes(folder: Path, codec: str, suffix: str) -> None:
+    kinds = ("stereo", "mono", "stereo")
+    parts = [make_clip(folder / f"{i}.ts", IMAGES * 2, sound=codec, layout=kind) for i, kind in enumerate(kinds)]
+    sink = _relabel(_join(folder / "in.ts", *parts), folder / f"out{suffix}")
+    pictures, sound = (_stamps(folder / f"out{suffix}", kind)[0] for kind in ("video", "audio"))
+    assert len(pictures) == 120
+    steps = [float(after - before) for before, after in pairwise(pictures)]
+    assert steps == pytest.approx([0.04] * 119, abs=0.0011)  # mkv counts milliseconds
+    assert abs(float(sound[-1] - pictures[-1])) < 0.2
+    assert max(float(after - before) for before, after in pairwise(sound)) < 0.12
+    assert not [line for line in sink.warnings if "encoded anew" not in line]
+
+
+def test_damaged_sound_never_costs_the_pictures(folder: Path) -> None:
+    """Bytes of the sound's packets of a transport stream are changed by chance."""
+    packet = 188
+    whole = {codec: make_clip(folder / f"{codec}.ts", IMAGES * 2, sound=codec) for codec in ("mp2", "aac")}
+    told = 0
+    for path in whole.values():
+        for seed in range(12):
+            draw, data = np.random.default_rng(seed), bytearray(path.read_bytes())
+            sound = [at for at in range(0, len(data), packet) if data[at + 1] & 0x1F == 1 and data[at + 2] == 1]
+            for at in draw.choice(sound, 6, replace=False):
+                data[at + int(draw.integers(4, packet))] = int(draw.integers(256))
+            (folder / "bad.ts").write_bytes(data)
+            sink = _relabel(folder / "bad.ts", folder / "out.mp4", overwrite=True)
+            assert sink.frames == len(_stamps(folder / "out.mp4", "video")[0]) == 40
+            told += any("damaged" in line for line in sink.warnings)
+    assert told  # some of them are what a muxer or an encoder refuses
+
+
+def test_a_stream_that_appears_later_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyAV 18 looks at the end for streams that came later, in memory that says by chance whether it finds any."""
+
+    class Later:
+        def __init__(self, container: Any) -> None:
+            self._container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._container, name)
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
+            self._container.close()
+
+        def demux(self, *streams: Any) -> Any:
+            yield from self._container.demux(*streams)
+            raise IndexError("list index out of range")
+
+    import av
+
+    plain = av.open
+    source = make_clip(folder / "in.ts", IMAGES, sound="mp2")
+    with FileSource(source) as frames:
+        info = frames.info
+    opened = [Later(plain(str(source))) for _ in range(2)]
+    monkeypatch.setattr(av, "open", lambda *_, **__: opened.pop())
+    assert borders(source, 0.4) == []  # one key frame, at the beginning
+    track = AudioTrack(source, plain(str(folder / "out.mkv"), "w"))
+    track.pump()
+    assert not opened
+    assert not [line for line in track.warnings if "breaks off" in line]
+    monkeypatch.undo()
+    monkeypatch.setattr(container, "_open", lambda path: Later(plain(str(path))))
+    with FileSource(source) as frames:
+        assert len(list(frames)) == 20
+        assert frames.info == info
 
 
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])

@@ -120,7 +120,7 @@ class Timeline:
         if self.frames:
             self._step = max(0.0, time - self._time)
             for track in self._last:  # a frame is shown until the next one comes
-                self._spans[track].end = time
+                self._spans[track].end = max(self._spans[track].end, time)
         for track in tracks:
             span = self._spans.setdefault(track, _Span(time, time))
             span.frames += 1
@@ -133,7 +133,7 @@ class Timeline:
         """track -> start and end (seconds from the first frame), number of frames."""
         step = self._step or (1 / self.info.fps if self.info.fps else 0.0)
         for track in self._last:
-            self._spans[track].end = self._time + step
+            self._spans[track].end = max(self._spans[track].end, self._time + step)
         return {track: (span.start, span.end, span.frames) for track, span in sorted(self._spans.items())}
 
 

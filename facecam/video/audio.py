@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+from facecam.video.clock import Clock, packets
 
 #: MP4 can hold more kinds of sound than players take from it.
 _PLAYED_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
@@ -57,19 +59,32 @@ class AudioTrack:
             stamp = packet.dts if packet.dts is not None else packet.pts
             if until is not None and stamp is not None and float(stamp * packet.time_base) > until:
                 return
-            self._lanes[packet.stream.index].write(packet)
+            self._carry(self._lanes[packet.stream.index].write, packet)
             self._ahead = next(self._packets, None)
         if until is None:
             for lane in self._lanes.values():
-                lane.finish()
+                self._carry(lane.finish)
 
     def close(self) -> None:
         self._ahead, self._packets = None, iter(())
         if self._input is not None:
             self._input.close()
 
+    def _carry(self, step: Callable[..., None], *arguments: Any) -> None:
+        """Do a step of a lane; what is damaged is left out. Failures of the output's file pass through."""
+        import av
+
+        try:
+            step(*arguments)
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            self._warn("its sound is damaged; parts of it are left out")
+
     def _warn(self, what: str) -> None:
-        self.warnings.append(f"{self._name}: {what}")
+        line = f"{self._name}: {what}"
+        if line not in self.warnings:
+            self.warnings.append(line)
 
     def _add(self, stream: Any) -> bool:
         context = stream.codec_context
@@ -93,7 +108,12 @@ class AudioTrack:
             if self._since is not None:
                 self._input.seek(math.floor(self._since * av.time_base))
             over: set[int] = set()
-            for packet in self._input.demux(streams):
+            clocks = {stream.index: Clock(stream.time_base) for stream in streams}
+            for packet in packets(self._input, streams):
+                if packet.size and packet.dts is not None:
+                    shift = clocks[packet.stream.index].shift(packet.dts, packet.duration)
+                    packet.dts += shift
+                    packet.pts = None if packet.pts is None else packet.pts + shift
                 if packet.size and self._inside(packet, over):
                     yield packet
                 elif len(over) == len(streams):
@@ -144,14 +164,14 @@ class _Copy(_Lane):
 
 class _Encode(_Lane):
     def __init__(self, stream: Any, output: Any) -> None:
-        import av
-
         context = stream.codec_context
-        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
-        layout = "mono" if context.channels == 1 else "stereo"
+        self._rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
+        self._layout = "mono" if context.channels == 1 else "stereo"
         self._output = output
-        self._stream = output.add_stream("aac", rate=rate, layout=layout)
-        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+        self._stream = output.add_stream("aac", rate=self._rate, layout=self._layout)
+        self._kind: tuple[str, str, int] | None = None
+        self._resampler: Any = None
+        self._until = -math.inf
 
     def write(self, packet: Any) -> None:
         import av
@@ -161,13 +181,32 @@ class _Encode(_Lane):
         except av.error.InvalidDataError:
             return  # a damaged packet: a short silence
         for frame in frames:
-            for ready in self._resampler.resample(frame):
-                self._output.mux(self._stream.encode(ready))
+            # Broadcasts change from stereo to mono and back; a resampler takes one kind only.
+            kind = frame.format.name, frame.layout.name, frame.sample_rate
+            if kind != self._kind:
+                self._rest()
+                self._kind = kind
+                self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+            self._encode(self._resampler.resample(frame))
 
     def finish(self) -> None:
-        for ready in self._resampler.resample(None):
-            self._output.mux(self._stream.encode(ready))
+        self._rest()
         self._output.mux(self._stream.encode(None))
+
+    def _rest(self) -> None:
+        """Encode what the resampler holds back."""
+        if self._resampler is not None:
+            self._encode(self._resampler.resample(None))
+
+    def _encode(self, frames: list[Any]) -> None:
+        for frame in frames:
+            start = math.inf if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
+            if start < self._until - _OVERLAP:
+                continue  # times of damaged packets may go back; an encoder's must grow
+            self._until = start + frame.samples / self._rate if start < math.inf else self._until
+            self._output.mux(self._stream.encode(frame))
 
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+#: Frames of sound may begin this long before the end of the one before, seconds: times are rounded.
+_OVERLAP = 0.005

@@ -20,6 +20,7 @@ from facecam.errors import MediaError, NothingDecoded
 from facecam.values import Frame, Image, SourceInfo
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
+from facecam.video.clock import Clock, packets
 from facecam.video.content import HEAD, describe, kind_of_picture
 from facecam.video.planar import Planar
 from facecam.video.wholeness import cut_short
@@ -78,6 +79,7 @@ class FileSource(Source):
         self.damaged = 0
         self._start, self._end, self._steady, self._lean = start, end, steady, lean
         self._landed: float | None = None
+        self._clock: Clock | None = None
         self._reader: ReadAhead | None = None
         self._truncated = _check_file(self.path)
         self._container = _open(self.path)
@@ -135,7 +137,7 @@ class FileSource(Source):
             self._container.close()
             self._container = _open(self.path)
             self._stream = self._video_stream()
-            self._index, self._time, self.damaged = 0, None, 0
+            self._index, self._time, self._clock, self.damaged = 0, None, None, 0
             self._frames = self._decode()
             frame = next(self._frames, None)
         return frame
@@ -195,7 +197,7 @@ class FileSource(Source):
         errors = 0
         while errors < _PATIENCE:
             try:
-                for packet in self._container.demux(self._stream):
+                for packet in packets(self._container, [self._stream]):
                     errors = 0
                     yield packet
                 return
@@ -262,11 +264,15 @@ class FileSource(Source):
         return frame
 
     def _time_of(self, picture: VideoFrame) -> float:
-        """Presentation time, seconds. A frame without one (raw H.264) follows the one before it."""
+        """Presentation time, seconds, also over breaks of the file's clock. Without one (raw H.264) a frame follows
+        the one before it.
+        """
         base = picture.time_base or self._stream.time_base
         ticks = picture.pts if picture.pts is not None else picture.dts
         if ticks is not None and base is not None:
-            time = float(ticks * base)
+            if self._clock is None:
+                self._clock = Clock(base)
+            time = float((ticks + self._clock.shift(ticks, picture.duration or round(self._step / base))) * base)
         elif self._time is None:
             time = 0.0
         else:
