@@ -234,6 +234,26 @@ def test_a_face_is_blurred_before_it_is_found_and_after_it_was_lost() -> None:
     assert (x, y, w, h) == (90, 90, 60, 60), "the further away in time, the larger"
 
 
+@given(st.floats(-30, 30), st.floats(-20, 20), st.integers(2, 9))
+def test_who_moves_is_blurred_where_the_way_leads(across: float, down: float, seen_in: int) -> None:
+    """Found in some frames only, at a steady speed: the place is hidden all the way, before and after."""
+
+    def place(index: int) -> tuple[float, float, float, float]:
+        return 500 + across * index, 500 + down * index, 60.0, 80.0
+
+    found = range(50, 50 + seen_in)
+    given_ = [Record(i, i / 25, [(1, place(i), 1.0)] if i in found else []) for i in range(80)]
+    for record, near in with_neighbours(iter(given_)):
+        index = record.index
+        if index in found or not 50 - BEFORE <= index < 50 + seen_in + AFTER - 1:
+            continue
+        x, y, w, h = place(index)
+        assert any(
+            left <= x + 1e-6 and top <= y + 1e-6 and left + wide >= x + w - 1e-6 and top + high >= y + h - 1e-6
+            for _, (left, top, wide, high) in near
+        ), index
+
+
 def test_a_gap_in_a_track_is_bridged() -> None:
     """A track that is lost for longer than a moment and comes back counts as new."""
     given_ = [Record(i, i / 25, [(1, (0.0, 0.0, 9.0, 9.0), 1.0)] if i < 10 or i >= 70 else []) for i in range(80)]

@@ -2,13 +2,14 @@
 
 A face is in the picture for some frames before it is first found and after it was last found. What is drawn
 from detections alone would show it there. So a track's first box counts for the frames before it, and its last
-box for those after it.
+box for those after it, both where they are and moved on at the track's speed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from facecam.archive.analysis import Record
@@ -28,43 +29,98 @@ ALL: Final = "all"
 BLUR: Final = (UNKNOWN, ALL, NONE)
 
 
+#: Over so many frames of a track its speed is taken.
+_PACE: Final = 6
+
+
+@dataclass(slots=True)
+class _Trail:
+    """Where a track has just been: (frame, box), the newest last. begun: where it came from is to be told yet."""
+
+    places: deque[tuple[int, Box]]
+    begun: bool = True
+
+    def at(self, index: int, share: float) -> list[Box]:
+        """Where the face may be in another frame: where it was, and where it would be at its speed.
+
+        Args:
+            share: how much larger, see `_grown`.
+        """
+        first, last = self.places[0], self.places[-1]
+        when, box = first if index < first[0] else last
+        boxes = [_grown(box, share)]
+        if last[0] > first[0]:
+            ways = [_middle(last[1], side) - _middle(first[1], side) for side in (0, 1)]
+            x, y = (way / (last[0] - first[0]) * (index - when) for way in ways)
+            if max(abs(x) / box[2], abs(y) / box[3]) > share / 4:  # less is within the margin
+                boxes.append(_grown((box[0] + x, box[1] + y, *box[2:]), share))
+        return boxes
+
+
 def with_neighbours(
     records: Iterable[Record], before: int = BEFORE, after: int = AFTER, cuts: Container[int] = ()
 ) -> Iterator[tuple[Record, list[tuple[int, Box]]]]:
     """Each record with (track, box) of tracks that are not in it but soon will be, or were a moment ago.
 
-    The further away in time, the larger the box: the face may have moved. Holds ``before`` records at a time,
-    whatever the length of the video.
+    The further away in time, the larger the box: the face may have moved. One that moves is looked for where it was
+    found and where its speed would take it. Holds somewhat more than ``before`` records at a time, whatever the length
+    of the video.
 
     Args:
         cuts: frames with which a new shot begins; nobody is looked for in another shot.
     """
-    waiting: deque[tuple[Record, dict[int, Box]]] = deque()
-    last: dict[int, tuple[int, Box]] = {}
+    waiting: deque[tuple[Record, list[tuple[int, Box]]]] = deque()
+    trails: dict[int, _Trail] = {}
     shot = 0
+
+    def tell(track: int) -> None:
+        """Where a track came from; once, when its speed is known, or as well as it will be."""
+        trail = trails[track]
+        if not trail.begun:
+            return
+        trail.begun = False
+        first = trail.places[0][0]
+        for earlier, extra in waiting:
+            if max(shot, first - before) <= earlier.index < first and all(face[0] != track for face in earlier.faces):
+                extra += [(track, box) for box in trail.at(earlier.index, (first - earlier.index) / before)]
+
     for record in records:
         if record.index in cuts:
+            for track in trails:
+                tell(track)
             shot = record.index
-            last.clear()
+            trails.clear()
         now = {track: box for track, box, _ in record.faces}
-        for track in now.keys() - last.keys():
-            for earlier, extra in waiting:
-                distance = record.index - earlier.index
-                if distance <= before and earlier.index >= shot and all(face[0] != track for face in earlier.faces):
-                    extra.setdefault(track, _grown(now[track], distance / before))
-        last = {track: entry for track, entry in last.items() if record.index - entry[0] <= after}
-        extra = {
-            track: _grown(box, (record.index - index) / after)
-            for track, (index, box) in last.items()
-            if track not in now
-        }
-        last |= {track: (record.index, box) for track, box in now.items()}
+        extra: list[tuple[int, Box]] = []
+        for track in [*trails]:
+            newest = trails[track].places[-1][0]
+            if track not in now:
+                tell(track)
+                if record.index - newest <= after:
+                    extra += [(track, box) for box in trails[track].at(record.index, (record.index - newest) / after)]
+                else:
+                    del trails[track]
+        for track, box in now.items():
+            trail = trails.setdefault(track, _Trail(deque()))
+            trail.places.append((record.index, box))
+            while record.index - trail.places[0][0] >= _PACE:
+                tell(track)
+                trail.places.popleft()
         waiting.append((record, extra))
-        if len(waiting) > before:
-            done, found = waiting.popleft()
-            yield done, sorted(found.items())
-    for done, found in waiting:
-        yield done, sorted(found.items())
+        if len(waiting) > before + _PACE:
+            yield _sorted(*waiting.popleft())
+    for track in trails:
+        tell(track)
+    for pair in waiting:
+        yield _sorted(*pair)
+
+
+def _sorted(record: Record, found: list[tuple[int, Box]]) -> tuple[Record, list[tuple[int, Box]]]:
+    return record, sorted(found)
+
+
+def _middle(box: Box, side: int) -> float:
+    return box[side] + box[side + 2] / 2
 
 
 def _grown(box: Box, share: float) -> Box:
