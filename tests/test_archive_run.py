@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import shutil
 import signal
@@ -450,6 +451,69 @@ def test_people_restricts_the_names(
     assert told == [(None, None), ("Eileen Collins", None)], "somebody who has a name is no unknown person"
     assert invoke(["label", str(archive), *more, "--people", "Nobody"]) == 10
     assert "Nobody" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_with_other_people_names_anew(archive: Path, tmp_path: Path, tools: Tools) -> None:
+    assert invoke(["enroll", "--name", "Eileen Collins", str(ASTRONAUT)]) == 0
+    more = ["-o", str(tmp_path), "--write", "csv", "--index", str(tmp_path / "a.db"), "--resume"]
+    inputs = ["label", str(archive / "known.jpg"), str(archive / "stranger.png"), *more]
+
+    def named() -> list[str]:
+        with (tmp_path / "photos.csv").open(newline="") as file:
+            return [row["name"] for row in csv.DictReader(file)]
+
+    assert invoke(inputs) == 0
+    assert named() == ["Grace Hopper", "Eileen Collins"]
+    assert invoke([*inputs, "--people", "Eileen Collins"]) == 0
+    assert named() == ["", "Eileen Collins"]
+    assert invoke(inputs) == 0
+    assert named() == ["Grace Hopper", "Eileen Collins"]
+
+
+def test_a_run_that_goes_on_adds_to_what_is_written_for_all(archive: Path, tmp_path: Path, tools: Tools) -> None:
+    more = ["-o", str(tmp_path), "--write", "csv,jsonl", "--index", str(tmp_path / "a.db"), "--resume"]
+
+    def told() -> list[str]:
+        with (tmp_path / "photos.csv").open(newline="") as file:
+            return [row["source"].rsplit("/")[-1] for row in csv.DictReader(file)]
+
+    assert invoke(["label", str(archive / "known.jpg"), *more]) == 0
+    assert told() == ["known.jpg"]
+    assert invoke(["label", str(archive / "stranger.png"), *more]) == 0
+    assert told() == ["known.jpg", "stranger.png"]
+    assert lines(tmp_path / "photos.sightings.jsonl")[-1]["photos"] == 2
+    assert invoke(["label", str(archive / "known.jpg"), *more]) == 0
+    assert sorted(told()) == ["known.jpg", "stranger.png"], "nobody twice"
+
+
+def test_a_video_called_photos_beside_photos(archive: Path, tmp_path: Path, tools: Tools) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(archive / "c.mkv", folder / "Photos.mkv")
+    shutil.copy(archive / "known.jpg", folder)
+    out = tmp_path / "out"
+    assert invoke(["label", str(folder), "-o", str(out), "--write", "jsonl,csv"]) == 0
+    assert lines(out / "photos.sightings.jsonl")[-1]["photos"] == 1
+    assert lines(out / "Photos.mkv.sightings.jsonl")[-1]["frames"] == 14
+    alone = tmp_path / "alone"
+    assert invoke(["label", str(folder / "Photos.mkv"), "-o", str(alone), "--write", "jsonl"]) == 0
+    assert (alone / "Photos.sightings.jsonl").is_file()
+
+
+def test_boxes_of_a_picture_that_grows_are_whole(tmp_path: Path, tools: Tools) -> None:
+    """A transport stream may change its picture's size; boxes are in pixels of their own frame."""
+    small, large = pictures(10, (320, 240)), pictures(10, (640, 480))
+    for image in large:
+        image[:] = np.roll(image, 320, axis=1)
+    parts = [film(tmp_path / f"{len(images[0])}.ts", images) for images in (small, large)]
+    (tmp_path / "grows.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert invoke(["label", str(tmp_path / "grows.ts"), "-o", str(tmp_path), "--write", "jsonl"]) == 0
+    found = lines(tmp_path / "grows.sightings.jsonl")
+    assert (found[0]["width"], found[0]["height"]) == (320, 240)
+    boxes = [face["box"] for line in found[11:21] for face in line["faces"]]
+    assert boxes
+    assert min(box[2] for box in boxes) > 40
+    assert max(box[0] for box in boxes) > 320
 
 
 def test_a_stretch_of_a_video_with_its_copy(archive: Path, tmp_path: Path, tools: Tools) -> None:

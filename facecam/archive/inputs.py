@@ -17,6 +17,8 @@ from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PHOTO: Final = "photo"
 VIDEO: Final = "video"
+#: What the outputs of all photos together begin with.
+PHOTOS: Final = "photos"
 #: What this tool writes itself; found in a folder, it is not taken for an input: labelled copies, and pictures of
 #: faces, which lie in a folder of a person in this one (`archive.crops`).
 OWN_MARK: Final = ".labelled."
@@ -125,8 +127,8 @@ def _walk(folder: Path, unreadable: Callable[[OSError], None]) -> Iterable[Path]
 def plan(inputs: Sequence[str]) -> tuple[list[Item], list[str]]:
     """Decide what the outputs of each input are called.
 
-    ``clip.mp4`` becomes ``clip``; two inputs with one stem keep their extensions; two of the same name from
-    different folders take the folder's name in front.
+    ``clip.mp4`` becomes ``clip``; two inputs with one stem keep their extensions, and so does a video whose name is
+    that of what is written for all photos; two of the same name from different folders take the folder's name in front.
 
     Returns:
         the items and one line for each input that gave nothing.
@@ -140,6 +142,8 @@ def plan(inputs: Sequence[str]) -> tuple[list[Item], list[str]]:
     names: list[str] = []
     # photos of one stem and a video of that stem do not collide only by luck: treat them alike
     stems = Counter(str(relative.with_suffix("")).casefold() for _, _, relative in files)
+    if any(kind == PHOTO for _, kind, _ in files):
+        stems[PHOTOS] += 1
     for _, _, relative in files:
         alone = stems[str(relative.with_suffix("")).casefold()] == 1
         names.append(str(relative.with_suffix("") if alone else relative))

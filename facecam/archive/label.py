@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facecam.archive.album import write_album
 from facecam.archive.crew import Alone, Crew
-from facecam.archive.index import WRITTEN, ArchiveIndex
-from facecam.archive.inputs import PHOTO, Item
+from facecam.archive.index import WRITTEN, ArchiveIndex, Entry
+from facecam.archive.inputs import PHOTO, PHOTOS, Item
 from facecam.archive.labelled import Labelled
 from facecam.archive.naming import name_faces
 from facecam.archive.outputs import CSV, JSONL, Outputs
@@ -98,12 +98,14 @@ def label_files(
             state.handle(*workers.wait())
         failures = [state.problems[place] for place in sorted(state.problems)]
         if album and state.done:
-            entries = [index.get(file.entry) for file in state.files if file.entry is not None and file.named]
-            entries = [entry for entry in entries if entry.state == WRITTEN]
+            mine = [file.entry for file in state.files if file.entry is not None and file.named]
+            mine = [number for number in mine if index.get(number).state == WRITTEN]
             likeness, overwrite = tools.engine.likeness, outputs.overwrite or resume
             try:
-                write_album(index, entries, likeness, shared, [*problems, *failures], overwrite=overwrite)
-                index.note_album([entry.id for entry in entries], [str(path.absolute()) for path in shared])
+                for path in shared:
+                    entries = [*(_others(index, path, mine) if resume else ()), *map(index.get, mine)]
+                    write_album(index, entries, likeness, [path], [*problems, *failures], overwrite=overwrite)
+                index.note_album(mine, [str(path.absolute()) for path in shared])
             except OutputError as error:  # what was not labelled before must be told all the same
                 failures.append(str(error))
                 shared = []
@@ -116,11 +118,21 @@ def label_files(
     return Outcome(done, failures, photos, state.unreadable, tuple(shared) if state.done else ())
 
 
+def _others(index: ArchiveIndex, path: Path, mine: Collection[int]) -> list[Entry]:
+    """The files of earlier runs that a file written for several tells of: a run that goes on adds to it."""
+    name = str(path.absolute())
+    return [
+        entry
+        for entry in index.entries()
+        if entry.id not in mine and entry.state == WRITTEN and name in entry.outputs.get("album", ())
+    ]
+
+
 def shared_outputs(items: Sequence[Item], outputs: Outputs) -> list[Path]:
     """Files that are written once for all inputs: the photos' sightings and table, the report."""
     found = []
     if any(item.kind == PHOTO for item in items):
-        names = {JSONL: "photos.sightings.jsonl", CSV: "photos.csv"}
+        names = {JSONL: f"{PHOTOS}.sightings.jsonl", CSV: f"{PHOTOS}.csv"}
         found += [outputs.folder / name for kind, name in names.items() if kind in outputs.write]
     report_file = outputs.report(items)
     return found + ([report_file] if report_file is not None else [])

@@ -50,7 +50,7 @@ class Piece:
         frames: decoded in it, also those that were not sampled. taken: frames analysed.
         data: the frames and their faces (`pack`). parts: its tracks. together: see `Analysis.together`.
         damaged: see `FileSource.damaged`. seconds: it took; stages: by stage, of `pipeline.Timing`.
-        size: of a photo, (width, height), upright.
+        size: (width, height), upright; of a video, whose pictures may change, the largest.
     """
 
     frames: int

@@ -228,9 +228,15 @@ class FrameLines:
     of a track is coded once.
     """
 
-    def __init__(self, info: SourceInfo, results: Mapping[int, TrackResult]) -> None:
-        """``results`` of all tracks; faces that proved to be none are left out."""
-        self._width, self._height, self._start = info.width * 100, info.height * 100, info.start_time
+    def __init__(self, info: SourceInfo, results: Mapping[int, TrackResult], largest: tuple[int, int] = (0, 0)) -> None:
+        """Start.
+
+        Args:
+            results: of all tracks; faces that proved to be none are left out.
+            largest: width and height of the largest picture, where they change: a box is in pixels of its own.
+        """
+        self._width, self._height = (max(a, b) * 100 for a, b in zip((info.width, info.height), largest))
+        self._start = info.start_time
         self._tails = {
             track: dump(identity(result.match, result.unknown))[1:-1]
             for track, result in results.items()

@@ -99,7 +99,7 @@ class Run:
                 file.outputs = replace(self.outputs, overwrite=True)  # what is there is ours
             else:
                 check_free(list(goals.values()), self.outputs)
-            if known is not None and known.params == self.params and self._same(known):
+            if known is not None and known.params == self.params and self._same(known) and self._asked(known):
                 self._go_on(file, known)
             else:
                 task = SurveyTask(file.item.path, file.item.kind, self.tools.study, self.kept)
@@ -121,6 +121,11 @@ class Run:
             return status.st_mtime_ns == known.modified or file_digest(known.item.path) == known.digest
         except OSError:
             return False
+
+    def _asked(self, known: Entry) -> bool:
+        """Whether a file that was named was named out of the people that are asked for now."""
+        only = None if self.tools.only is None else sorted(self.tools.only)
+        return known.state == PLANNED or known.info.get("only") == only
 
     def _go_on(self, file: _File, known: Entry) -> None:
         """Take up a file where an earlier run left it."""

@@ -48,6 +48,7 @@ class Sheet:
         results, spans (`Timeline.spans`): by track. counts: of the `Timeline`.
         pictures: best context crop of a track, PNG or JPEG, as far as wanted.
         timing: of the analysis. damaged: as `FileSource.damaged`. whole: the video is not cut by --start or --end.
+        largest: (width, height) of the largest picture of a video; its first one's are in ``info``.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Sheet:
     timing: dict[str, Any] = field(default_factory=dict)
     damaged: int = 0
     whole: bool = True
+    largest: tuple[int, int] = (0, 0)
 
     def rows(self) -> list[Interval]:
         """Of timeline.csv."""
@@ -75,7 +77,7 @@ class Sheet:
 
     def lines(self) -> Iterator[str]:
         """The lines of all frames in a sightings file."""
-        coded = report.FrameLines(self.info, self.results)
+        coded = report.FrameLines(self.info, self.results, self.largest)
         offset = 0
         for data, ids, _, decoded, _ in self.pieces:
             indices, times, counts, faces = arrays(data)

@@ -183,6 +183,7 @@ def _study(
     recogniser.portraits = study.pictures
     packer, edges = Packer(), Edges()
     counted = taken = 0
+    size = 0, 0
     lumas: list[Image] = []
 
     def watched(source: FileSource) -> Iterator[Frame]:
@@ -192,8 +193,10 @@ def _study(
             yield frame
 
     def kept(frames: Iterator[Frame]) -> Iterator[Frame]:
+        nonlocal size
         for frame in frames:
             lumas[1:] = [frame.luma]
+            size = max(size[0], frame.width), max(size[1], frame.height)
             yield frame
 
     last: Record | None = None
@@ -215,7 +218,7 @@ def _study(
     timing = recogniser.timing
     return Piece(
         counted, taken, packer.packed(), analysis.parts, analysis.together, edges, damaged,
-        stages=dict(timing.seconds), detections=timing.detections, embeddings=timing.embeddings,
+        stages=dict(timing.seconds), detections=timing.detections, embeddings=timing.embeddings, size=size,
     )  # fmt: skip
 
 
