@@ -196,6 +196,14 @@ def test_verify_refuses_a_truncated_file_and_a_card_that_lies(file: Path, tmp_pa
     assert isinstance(came.exception, ModelInvalid) and "no model card" in str(came.exception)
 
 
+def test_verify_refuses_a_size_that_is_not_its_crops(file: Path, tmp_path: Path) -> None:
+    data = file.read_bytes()
+    card = replace(session.read_card(data), template="dlib-150")
+    (tmp_path / "small.onnx").write_bytes(to_onnx.with_card(data, card))
+    came = export("verify", tmp_path / "small.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "dlib-150 has 150 px a side" in str(came.exception)
+
+
 def test_self_check_finds_neighbours_that_talk() -> None:
     """A graph whose rows depend on the batch (batch norm left in training) is refused."""
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT

@@ -16,6 +16,7 @@ from torch import nn
 
 from facecam.errors import ModelInvalid, ModelMissing, UsageFault
 from facecam.zoo import dlib, session
+from facecam.zoo.card import TEMPLATES
 from train import dlibnet, losses, networks, recipe, summary, transfer, weights
 from train.recipe import Recipe
 
@@ -281,6 +282,14 @@ def test_wrong_recipes_are_usage_errors(tmp_path: Path, line: str) -> None:
     path.write_text(line)
     with pytest.raises(UsageFault, match="mine"):
         recipe.load(str(path))
+
+
+@pytest.mark.parametrize(("crop", "size"), [("dlib-150", 112), ("arcface-112", 150)])
+def test_a_network_of_faces_eats_them_in_the_size_of_its_crop(crop: str, size: int) -> None:
+    with pytest.raises(UsageFault, match=f"crop {crop} has {TEMPLATES[crop]} px a side, size is {size}"):
+        Recipe(crop=crop, size=size)
+    assert Recipe(crop=crop, size=TEMPLATES[crop]).size != size
+    assert Recipe(crop="image", size=size).size == size
 
 
 @pytest.mark.parametrize(("name", "known"), [("absent", "mnist-cnn"), ("absent.toml", "give a .toml file")])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facecam.errors import UsageFault
+from facecam.zoo.card import TEMPLATES
 
 FOLDER = Path(__file__).parent / "recipes"
 SPLITS = Path(__file__).parent / "splits"
@@ -25,7 +26,7 @@ class Recipe:
     Attributes:
         arch: mlp, cnn, dlib_resnet, a torchvision network or any timm name (train.networks).
         weights: none, imagenet, dlib, or a file.
-        size: side of the square input.
+        size: side of the square input; that of the crop, where the pictures are face crops.
         crop: what a picture shows: "image", or a canonical face crop (facecam.zoo.card.TEMPLATES).
         grey: the network looks at brightness alone (its input still has three channels).
         width, depth, dropout: shape of mlp and cnn; dropout stands before every network's last layer.
@@ -117,6 +118,12 @@ class Recipe:
                 )
             if meta.get("low") is not None and value < meta["low"]:
                 raise UsageFault(f"recipe {self.name}: {entry.name} is at least {meta['low']}, not {value}")
+        side = TEMPLATES.get(self.crop)
+        if side and self.size != side:
+            raise UsageFault(
+                f"recipe {self.name}: crop {self.crop} has {side} px a side, size is {self.size}; give size {side}, "
+                "or crop image for whole pictures"
+            )
         if self.val + self.test >= 0.9:
             raise UsageFault(f"recipe {self.name}: val + test leave too little to train on ({self.val}, {self.test})")
         if self.objective != "ce" and (self.mixup or self.cutmix):
