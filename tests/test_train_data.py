@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="torch is not installed (pip install -e '.[train]')")
 
 from facecam.errors import MediaError, UsageFault
-from train import data, idx, picture
+from train import data, evaluate, idx, picture
+from train.recipe import Recipe
 
 
 def paint(path: Path, seed: int, side: int = 16) -> Path:
@@ -199,6 +200,22 @@ def test_a_jpeg_ends_where_its_marker_stands(place: Path, flags: list[int]) -> N
     for cut in (whole[:-2], whole[: len(whole) // 2], whole[:2] + thumbnail + whole[2:-300]):
         with pytest.raises(MediaError, match="truncated JPEG"):
             picture.check_picture(path, cut)
+
+
+def test_crops_of_another_template_are_refused(place: Path) -> None:
+    for name in ("ada", "bob"):
+        for number in range(3):
+            paint(place / "crops" / name / f"{number}.png", hash((name, number)) % 2**31, side=112)
+            paint(place / "others" / "eve" / f"{number}.png", 40 + number, side=150)
+    wrong = Recipe(crop="dlib-150", size=150)
+    with pytest.raises(UsageFault, match=r"6 of 6 pictures are no crops of dlib-150.*0.png \(112 x 112\)") as caught:
+        evaluate.load_data(place / "crops", wrong)
+    assert "facecam crop --template dlib-150" in str(caught.value) and "\n" not in str(caught.value)
+    right = Recipe(crop="arcface-112", size=112)
+    assert len(evaluate.load_data(place / "crops", right).classes) == 2
+    with pytest.raises(UsageFault, match="3 of 3 pictures are no crops of arcface-112"):
+        evaluate.load_data(place / "crops", right.with_changes(others=str(place / "others")))
+    assert len(evaluate.load_data(place / "crops", Recipe(size=64)).classes) == 2
 
 
 def test_one_picture_in_two_classes_is_used_for_neither(place: Path) -> None:

@@ -123,13 +123,13 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool, device: str) -> 
     items, failed = [], 0
     for path in files:
         try:
-            check_picture(path, path.read_bytes())
-            items.append(Item(str(path), 0, "", ""))
+            items.append(Item(str(path), 0, "", "", size=check_picture(path, path.read_bytes())))
         except (OSError, MediaError) as error:
             failed += 1
             click.echo(f"{path}: {getattr(error, 'strerror', None) or error}", err=True)
     if not items:
         raise UsageFault("no usable picture among the images given")
+    evaluate.check_crops("IMAGES", items, loaded.recipe.crop)
     for item, row in zip(items, evaluate.outputs(loaded, items, where)):
         best = int(row.argmax())
         if as_json:

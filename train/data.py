@@ -28,6 +28,7 @@ class Item:
         digest: SHA-256 of the content, hex.
         group: pictures of one class and one group never part ways in a split.
         pixels: RGB or grey uint8 where the picture is already decoded (IDX), else None.
+        size: height and width in its file, pixels.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Item:
     digest: str
     group: str
     pixels: np.ndarray | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,12 @@ def scan(root: Path, classes: Sequence[str]) -> tuple[list[Item], list[tuple[str
         for path in sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else ():
             try:
                 data = path.read_bytes()
-                check_picture(path, data)
+                size = check_picture(path, data)
             except (OSError, MediaError) as error:
                 skipped.append((str(path), str(error)))
                 continue
             digest = hashlib.sha256(data).hexdigest()
-            items.append(Item(str(path), label, digest, session(path) or digest))
+            items.append(Item(str(path), label, digest, session(path) or digest, size=size))
     owners: dict[str, set[int]] = defaultdict(set)
     for item in items:
         owners[item.digest].add(item.label)
@@ -185,7 +187,7 @@ def _scan_idx(files: dict[str, Path]) -> tuple[tuple[str, ...], dict[str, list[I
         top = max(top, int(labels.max()))
         rows = [(i, hashlib.sha256(image.tobytes()).hexdigest()) for i, image in enumerate(images)]
         name = files[f"{part}-images"].name
-        scanned[part] = [Item(f"{name}#{i}", int(labels[i]), d, d, images[i]) for i, d in rows]
+        scanned[part] = [Item(f"{name}#{i}", int(labels[i]), d, d, images[i], images[i].shape) for i, d in rows]
     return tuple(str(label) for label in range(top + 1)), scanned
 
 

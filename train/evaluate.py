@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from facecam.errors import UsageFault
+from facecam.zoo.card import TEMPLATES
 from train import augment, checkpoint, data, feed, networks
 from train.crowding import Crowding
 from train.recipe import Recipe, from_dict, people_of
@@ -52,7 +53,11 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
 
 
 def load_data(root: Path, recipe: Recipe) -> data.Corpus:
-    """The data set as a recipe splits it."""
+    """The data set as a recipe splits it.
+
+    Raises:
+        UsageFault: it is not there, holds too little, or not the crops that the recipe wants.
+    """
     corpus = data.load(
         root,
         val=recipe.val,
@@ -61,7 +66,11 @@ def load_data(root: Path, recipe: Recipe) -> data.Corpus:
         min_images=recipe.min_images,
         people=people_of(recipe.split),
     )
-    return data.with_background(corpus, Path(recipe.others)) if recipe.others else corpus
+    check_crops(root, (*corpus.train, *corpus.val, *corpus.test), recipe.crop)
+    if recipe.others:
+        corpus = data.with_background(corpus, Path(recipe.others))
+        check_crops(Path(recipe.others), corpus.background, recipe.crop)
+    return corpus
 
 
 def part_of(corpus: data.Corpus, name: str) -> tuple[data.Item, ...]:
@@ -82,6 +91,18 @@ def check_classes(run: Run, corpus: data.Corpus) -> None:
         raise UsageFault(
             f"{corpus.root}: the run knows {len(run.classes)} classes ({', '.join(run.classes[:5])} ...), "
             f"the folder has {len(corpus.classes)} ({', '.join(corpus.classes[:5])} ...); give the matching data"
+        )
+
+
+def check_crops(where: object, items: Sequence[data.Item], crop: str) -> None:
+    """Raises UsageFault where pictures are not of the size in which facecam cuts the crop ("image": any will do)."""
+    side = TEMPLATES.get(crop)
+    wrong = [item for item in items if item.size != (side, side)] if side else []
+    if wrong:
+        height, width = wrong[0].size
+        raise UsageFault(
+            f"{where}: {len(wrong)} of {len(items)} pictures are no crops of {crop} ({side} x {side}), the first is "
+            f"{wrong[0].path} ({width} x {height}); cut them anew: facecam crop --template {crop} PHOTOS CROPS"
         )
 
 

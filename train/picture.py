@@ -15,8 +15,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 
 
-def check_picture(path: Path, data: bytes) -> None:
+def check_picture(path: Path, data: bytes) -> tuple[int, int]:
     """Refuse what does not decode whole.
+
+    Returns:
+        height and width, pixels.
 
     Raises:
         MediaError: no picture, or one that ends early.
@@ -28,7 +31,8 @@ def check_picture(path: Path, data: bytes) -> None:
         raise MediaError("truncated JPEG")
     if data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]:
         raise MediaError("truncated PNG")
-    decode(data)
+    height, width = decode(data).shape[:2]
+    return height, width
 
 
 def _jpeg_ends(data: bytes) -> bool:
