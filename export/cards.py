@@ -158,7 +158,7 @@ def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> 
             "start": start,
             "objective": recipe.objective,
             "augment": recipe.augment,
-            "split": recipe.split,
+            "split": Path(recipe.split).name,
             "epochs": len(run.state["history"]),
             "data_sha256": run.state["data"],
             "classes": len(run.classes),

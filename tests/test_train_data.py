@@ -205,10 +205,12 @@ def test_a_jpeg_ends_where_its_marker_stands(place: Path, flags: list[int]) -> N
 def test_crops_of_another_template_are_refused(place: Path) -> None:
     for name in ("ada", "bob"):
         for number in range(3):
-            paint(place / "crops" / name / f"{number}.png", hash((name, number)) % 2**31, side=112)
+            paint(place / "crops" / name / f"{number}.png", ord(name[0]) + 1000 * number, side=112)
             paint(place / "others" / "eve" / f"{number}.png", 40 + number, side=150)
     wrong = Recipe(crop="dlib-150", size=150)
-    with pytest.raises(UsageFault, match=r"6 of 6 pictures are no crops of dlib-150.*0.png \(112 x 112\)") as caught:
+    with pytest.raises(
+        UsageFault, match=r"6 of 6 pictures are no crops of dlib-150.*[0-2]\.png \(112 x 112\)"
+    ) as caught:
         evaluate.load_data(place / "crops", wrong)
     assert "facecam crop --template dlib-150" in str(caught.value) and "\n" not in str(caught.value)
     right = Recipe(crop="arcface-112", size=112)

@@ -13,7 +13,7 @@ import cv2
 import torch
 
 from facecam.errors import UsageFault
-from train import augment, metrics, openset, report
+from train import augment, metrics, openset, plots, report
 from train.data import Item
 
 
@@ -126,6 +126,12 @@ def test_a_class_without_pictures_is_named_and_not_counted() -> None:
     assert facts["macro_f1"] == pytest.approx((1 + 0.8 + 0) / 3)
     assert facts["untested"] == ["c", "d"]
     assert "(2 classes without a picture there: c, d)" in report.headline({**facts, "part": "test"})
+
+
+def test_names_with_dollars_are_no_formulas() -> None:
+    names = ["A$AP $ross", "$_{$"]
+    assert plots.confusion([[1, 0], [0, 1]], names)[:4] == b"\x89PNG"
+    assert plots.bars(names, {"train": [1, 2]})[:4] == b"\x89PNG"
 
 
 def test_calibration_error_of_known_cases() -> None:

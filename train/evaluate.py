@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from facecam.errors import UsageFault
+from facecam.errors import ModelInvalid, UsageFault
 from facecam.zoo.card import TEMPLATES
 from train import augment, checkpoint, data, feed, networks
 from train.crowding import Crowding
@@ -38,18 +38,26 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
     Raises:
         ModelMissing, ModelInvalid: no checkpoint there, or a damaged one.
     """
-    state = checkpoint.load(checkpoint.find(path))
+    file = checkpoint.find(path)
+    state = checkpoint.load(file, checkpoint.RUN)
     if path.is_dir() and (path / "last.pt").is_file():
-        state["history"] = checkpoint.load(path / "last.pt")["history"]  # the best epoch's ends with itself
-    recipe = from_dict(state["recipe"])
-    # The weights come from the checkpoint: nothing is downloaded or read for the start.
-    network = networks.build(replace(recipe, weights="none"), state["outputs"])
-    if (centres := state["model"].get("crowding.centres")) is not None:
-        network.crowding = Crowding(*centres.shape)
-    network.load_state_dict(state["model"])
-    network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
+        # The best epoch's ends with itself.
+        state["history"] = checkpoint.load(path / "last.pt", ("history",))["history"]
+    try:
+        recipe = from_dict(state["recipe"])
+        # The weights come from the checkpoint: nothing is downloaded or read for the start.
+        network = networks.build(replace(recipe, weights="none"), state["outputs"])
+        if (centres := state["model"].get("crowding.centres")) is not None:
+            network.crowding = Crowding(*centres.shape)
+        network.load_state_dict(state["model"])
+        network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
+        classes = list(state["classes"])
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelInvalid(
+            f"{file}: its recipe and its weights do not fit together ({str(error).splitlines()[0]}); train again"
+        ) from error
     network.eval().to(device or torch.device("cpu"))
-    return Run(network, recipe, list(state["classes"]), state)
+    return Run(network, recipe, classes, state)
 
 
 def load_data(root: Path, recipe: Recipe) -> data.Corpus:
