@@ -54,6 +54,13 @@ def test_fit_leaves_all_it_promises(run: Path) -> None:
     assert facts["part"] == "test" and facts["data"]["largest_class"] > facts["data"]["smallest_class"]
 
 
+def test_export_finds_the_data_from_anywhere(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    assert train("fit", "set", "--out", tmp_path / "run", *FAST, "--epochs", "1").exit_code == 0
+    root = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["root"]
+    assert root == str((place / "set").resolve())
+
+
 def test_resume_after_the_end_changes_nothing(run: Path, place: Path) -> None:
     before = (run / "last.pt").read_bytes()
     came = train("fit", place / "set", "--out", run, "--resume")
