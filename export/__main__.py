@@ -64,7 +64,7 @@ def model(
     loaded = evaluate.load_run(run)
     loop.set_up(loaded.recipe, loop.choose_device("cpu"))
     corpus = _corpus(loaded, run, data)
-    strangers = cards.pictures_below(unknown, 5000) if unknown else ()
+    strangers = _pictures(unknown, 5000, loaded) if unknown else ()
     val = corpus.val if corpus else ()
     if loaded.recipe.metric:
         found = cards.embedder_threshold(loaded, val)
@@ -82,13 +82,15 @@ def model(
     if fp16:
         data_out = to_onnx.with_card(to_onnx.halve(plain), card)
     elif int8 and calibrate:
-        batch = cards.preprocess(loaded, cards.pictures_below(calibrate, 256))
+        batch = cards.preprocess(loaded, _pictures(calibrate, 256, loaded))
         data_out = to_onnx.with_card(quantize.to_int8(plain, to_onnx.INPUT, batch), card)
     if data_out is not plain:
         click.echo(f"parity with torch, {precision}: {parity.compare(data_out, finished, some, precision)}")
         for line in compare.before_after(loaded, plain, data_out, items, some):
             click.echo(line)
     write_atomic(out, data_out)
+    if found.warning:
+        click.echo(f"warning: {found.warning}", err=True)
     click.echo(f"threshold {card.threshold.value:.4f} ({card.threshold.kind}): {card.threshold.calibration}")
     click.echo(f"{out}: {card.kind}, {len(data_out) / 1e6:.2f} MB, {precision}; try: facecam models add {out}")
 
@@ -110,6 +112,16 @@ def _corpus(loaded: Any, run: Path, data: Path | None) -> Any:
             f"{data}: has changed since the run: its validation part may hold training pictures; give --data"
         )
     return corpus
+
+
+def _pictures(folder: Path, limit: int, loaded: Any) -> Any:
+    """Pictures of the kind that the run eats; a line for each that cannot be used."""
+    from export import cards
+
+    items, skipped = cards.pictures_below(folder, limit, crop=loaded.recipe.crop)
+    for path, reason in skipped:
+        click.echo(f"left out: {path}: {reason}", err=True)
+    return items
 
 
 def _noise(loaded: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 
 from export import impostors
 from export.to_onnx import INPUT, output_name
-from facecam.errors import UsageFault
+from facecam.errors import MediaError, UsageFault
 from facecam.zoo.card import ModelCard, Threshold, vector_space
 from train import augment, data, evaluate, openset, picture, weights
 from train.evaluate import Run
@@ -29,19 +30,26 @@ class Found:
     Attributes:
         known: share of the validation pictures that are named, and rightly. strangers: share named; None without any.
         impostor: an embedder's impostor curve, where there were people enough to measure one.
+        warning: why the threshold may not keep what was asked for; "" where it does.
     """
 
     threshold: Threshold
     known: float | None = None
     strangers: float | None = None
     impostor: dict[str, Any] | None = None
+    warning: str = ""
 
 
-def pictures_below(folder: Path, limit: int, seed: int = 1) -> tuple[data.Item, ...]:
+def pictures_below(
+    folder: Path, limit: int, seed: int = 1, *, crop: str = "image"
+) -> tuple[tuple[data.Item, ...], list[tuple[str, str]]]:
     """Usable pictures of a folder and its sub-folders, at most ``limit``, spread evenly by chance.
 
+    Returns:
+        the pictures, and (path, reason) of those that cannot be used.
+
     Raises:
-        UsageFault: there are none.
+        UsageFault: there are none, or they are not the crops that the model eats.
     """
     walk = os.walk(folder, followlinks=True)
     files = sorted(
@@ -50,7 +58,19 @@ def pictures_below(folder: Path, limit: int, seed: int = 1) -> tuple[data.Item, 
     if not files:
         raise UsageFault(f"{folder}: expected a folder with pictures (crops: see facecam crop); found none")
     order = np.random.default_rng(seed).permutation(len(files))[:limit]
-    return tuple(data.Item(str(files[i]), 0, "", "") for i in sorted(order))
+    items, skipped = [], []
+    for path in (files[i] for i in sorted(order)):
+        try:
+            items.append(data.Item(str(path), 0, "", "", size=picture.check_picture(path, path.read_bytes())))
+        except (OSError, MediaError) as error:
+            skipped.append((str(path), str(error)))
+    if not items:
+        path, reason = skipped[0]
+        raise UsageFault(
+            f"{folder}: none of the {len(skipped)} pictures can be used, the first is {path} ({reason}); give others"
+        )
+    evaluate.check_crops(folder, items, crop)
+    return tuple(items), skipped
 
 
 def classifier_threshold(run: Run, known: Sequence[data.Item], strangers: Sequence[data.Item], risk: float) -> Found:
@@ -66,18 +86,28 @@ def classifier_threshold(run: Run, known: Sequence[data.Item], strangers: Sequen
     rows = evaluate.outputs(run, known, device)
     right = rows.argmax(axis=1) == np.array([item.label for item in known])
     top = rows.max(axis=1)
+    warning = ""
     if strangers:
         best = np.sort(evaluate.outputs(run, strangers, device).max(axis=1))[::-1]
         value = float(np.nextafter(best[min(len(best) - 1, int(risk * len(best)))], np.float32(2)))
-        how = f"{risk:.2%} of {len(best)} pictures of strangers get a name"
+        value = min(value, 1.0)
+        count = int((best >= value).sum())
+        how = f"{count} of {len(best)} pictures of strangers get a name (asked: at most {risk:.2%})"
+        if count > risk * len(best):
+            warning = f"no threshold keeps the risk of {risk:.2%}: {how}; train with others=DIR, or on more pictures"
+        elif 0 < risk * len(best) < 1:
+            warning = (
+                f"{len(best)} pictures of strangers cannot show a risk of {risk:.2%}: {math.ceil(1 / risk)} or more "
+                "do; give more with --unknown, or a larger --risk"
+            )
     else:
         best = np.empty(0)
         value = float(np.quantile(top[right], REFUSED)) if right.any() else 0.5
         how = f"{REFUSED:.0%} of the right answers on {len(known)} validation pictures are refused; no strangers given"
-    value = min(value, 1.0)
     named = float((right & (top >= value)).mean())
     how += f"; {named:.1%} of {len(known)} validation pictures are named rightly"
-    return Found(Threshold(value, "probability", how), named, float((best >= value).mean()) if len(best) else None)
+    share = float((best >= value).mean()) if len(best) else None
+    return Found(Threshold(value, "probability", how), named, share, warning=warning)
 
 
 def embedder_threshold(run: Run, calibrate: Sequence[data.Item]) -> Found:
@@ -128,7 +158,7 @@ def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> 
             "start": start,
             "objective": recipe.objective,
             "augment": recipe.augment,
-            "split": recipe.split,
+            "split": Path(recipe.split).name,
             "epochs": len(run.state["history"]),
             "data_sha256": run.state["data"],
             "classes": len(run.classes),

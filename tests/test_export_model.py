@@ -66,7 +66,7 @@ def test_the_file_is_one_and_the_card_tells_everything(file: Path) -> None:
     assert (card.kind, card.labels, card.size) == ("classifier", ("blue", "green", "red"), (24, 24))
     assert (card.colour, card.template, card.outputs) == ("RGB", "image", ("probabilities",))
     assert card.threshold is not None and card.threshold.kind == "probability"
-    assert "of 40 pictures of strangers" in card.threshold.calibration
+    assert "0 of 40 pictures of strangers get a name (asked: at most 0.50%)" in card.threshold.calibration
     assert card.training["arch"] == "cnn" and len(card.training["data_sha256"]) == 64
     model = onnx.load(str(file))
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
@@ -85,9 +85,52 @@ def test_the_file_computes_what_the_run_computes(file: Path, place: Path) -> Non
 def test_strangers_stay_unknown_at_the_threshold(file: Path, place: Path) -> None:
     run = evaluate.load_run(place / "run")
     card = session.read_card(file.read_bytes())
-    strangers = cards.pictures_below(place / "strangers", 100)
+    strangers, _ = cards.pictures_below(place / "strangers", 100)
     rows = parity.open_model(file.read_bytes()).run_batch(cards.preprocess(run, strangers))
     assert (rows.max(axis=1) >= card.threshold.value).mean() <= 0.005
+
+
+def test_a_threshold_says_what_was_measured_and_when_that_is_too_little(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = evaluate.load_run(place / "run")
+    known = evaluate.load_data(place / "set", loaded.recipe).val
+    strangers, _ = cards.pictures_below(place / "strangers", 40)
+    few = cards.classifier_threshold(loaded, known, strangers, 0.01)
+    assert few.warning == (
+        "40 pictures of strangers cannot show a risk of 1.00%: 100 or more do; give more with --unknown, or a larger "
+        "--risk"
+    )
+    enough = cards.classifier_threshold(loaded, known, strangers, 0.1)
+    named = round(enough.strangers * 40)
+    assert named <= 4 and enough.warning == ""
+    assert f"{named} of 40 pictures of strangers get a name (asked: at most 10.00%)" in enough.threshold.calibration
+
+    def certain(run: object, items: object, device: object) -> np.ndarray:
+        return np.eye(3, dtype=np.float32)[[0] * len(items)]
+
+    monkeypatch.setattr(evaluate, "outputs", certain)
+    sure = cards.classifier_threshold(loaded, known, strangers, 0.1)
+    assert "40 of 40 pictures" in sure.threshold.calibration and "no threshold" in sure.warning
+
+
+def test_broken_strangers_are_named_and_left_out(place: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "strangers", {"grey": (128, 128, 128)}, 12)
+    bad = tmp_path / "strangers" / "grey" / "torn.jpg"
+    bad.write_bytes(b"no picture")
+    came = export("model", place / "run", "-o", tmp_path / "m.onnx", "--unknown", tmp_path / "strangers")
+    assert came.exit_code == 0, came.output
+    assert f"left out: {bad}: not a decodable picture" in came.output
+    assert "of 12 pictures of strangers" in came.output and "12 pictures of strangers cannot show" in came.output
+    for path in bad.parent.glob("*.png"):
+        path.unlink()
+    with pytest.raises(UsageFault, match=r"none of the 1 pictures can be used, the first is .*torn\.jpg"):
+        cards.pictures_below(tmp_path / "strangers", 10)
+
+
+def test_strangers_are_cut_as_the_model_eats_faces(place: Path) -> None:
+    with pytest.raises(UsageFault, match=r"facecam crop --template arcface-112"):
+        cards.pictures_below(place / "strangers", 10, crop="arcface-112")
 
 
 @pytest.mark.parametrize(("options", "share"), [(("--fp16",), 0.6), (("--int8", "--calibrate", "set"), 0.5)])
@@ -194,6 +237,14 @@ def test_verify_refuses_a_truncated_file_and_a_card_that_lies(file: Path, tmp_pa
     (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
     came = export("verify", tmp_path / "bare.onnx")
     assert isinstance(came.exception, ModelInvalid) and "no model card" in str(came.exception)
+
+
+def test_verify_refuses_a_size_that_is_not_its_crops(file: Path, tmp_path: Path) -> None:
+    data = file.read_bytes()
+    card = replace(session.read_card(data), template="dlib-150")
+    (tmp_path / "small.onnx").write_bytes(to_onnx.with_card(data, card))
+    came = export("verify", tmp_path / "small.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "dlib-150 has 150 px a side" in str(came.exception)
 
 
 def test_self_check_finds_neighbours_that_talk() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from facecam.errors import ModelInvalid, ModelMissing, OutputError, UsageFault
 from facecam.zoo import dlib, graph, intake, packs, registry, shelf
-from facecam.zoo.card import ModelCard
+from facecam.zoo.card import ModelCard, Threshold
 from facecam.zoo.packs import Zoo
 from facecam.zoo.session import Device, load
 from tests import zoo_models as made
@@ -392,6 +392,11 @@ def test_weights_of_the_package_need_no_adding(zoo: Zoo) -> None:
 
 
 GOOD = made.embedder_card()
+#: Of faces, but not of the size in which facecam cuts them.
+CLASSIFIER = dataclasses.replace(
+    GOOD, kind="classifier", template="dlib-150", labels=tuple("abcdefgh"), space=None, dim=0,
+    threshold=Threshold(0.5, "probability", "none"),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -407,6 +412,7 @@ GOOD = made.embedder_card()
         (made.embedder(dataclasses.replace(GOOD, dim=16)), r"promises vectors \(2, 16\)"),
         (made.embedder(dataclasses.replace(GOOD, input="picture")), "its card names input 'picture'"),
         (made.embedder(dataclasses.replace(GOOD, size=(96, 96))), r"promises size \(112, 112\)"),
+        (made.embedder(CLASSIFIER), r"promises size \(150, 150\) for template dlib-150"),
         (made.embedder(GOOD, normalised=False), "promises vectors of norm 1"),
         (made.embedder(GOOD, batch=1), "a trial run failed"),
         (made.planted_yunet(card=made.yunet_card()), "a trial run failed"),

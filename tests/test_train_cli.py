@@ -54,6 +54,13 @@ def test_fit_leaves_all_it_promises(run: Path) -> None:
     assert facts["part"] == "test" and facts["data"]["largest_class"] > facts["data"]["smallest_class"]
 
 
+def test_export_finds_the_data_from_anywhere(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    assert train("fit", "set", "--out", tmp_path / "run", *FAST, "--epochs", "1").exit_code == 0
+    root = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["root"]
+    assert root == str((place / "set").resolve())
+
+
 def test_resume_after_the_end_changes_nothing(run: Path, place: Path) -> None:
     before = (run / "last.pt").read_bytes()
     came = train("fit", place / "set", "--out", run, "--resume")
@@ -108,6 +115,12 @@ def test_a_damaged_run_is_one_line(place: Path, tmp_path: Path) -> None:
         (("--weights", "absent.pth"), "no such file"),
         (("--split", "absent"), "lfw_dev-1"),
         (("--lr", "-1"), "at least 0"),
+        (("--lr", "nan"), "a finite number"),
+        (("--set", "dropout=1.5"), "below 1"),
+        (("--set", "mix=2"), "at most 1"),
+        (("--arch", "resnet18", "--set", "grey=true"), "mlp or cnn, not with resnet18"),
+        (("--arch", "inception_v3", "--size", "64"), "size 64 does not suit inception_v3"),
+        (("--set", "others=absent"), "--others "),
     ],
 )
 def test_wrong_options_are_one_line(place: Path, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
@@ -115,6 +128,42 @@ def test_wrong_options_are_one_line(place: Path, tmp_path: Path, words: tuple[st
     assert isinstance(came.exception, FacecamError) and message in str(came.exception)
     assert "\n" not in str(came.exception)
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_files_are_remembered_by_their_full_paths(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[recipe.Recipe] = []
+
+    def note(data: Path, made: recipe.Recipe) -> None:
+        asked.append(made)
+        raise UsageFault("enough")
+
+    monkeypatch.setattr("train.evaluate.load_data", note)
+    monkeypatch.chdir(tmp_path)
+    words = ("--set", "others=people/a", "--set", "weights=w.pth", "--split", "mine.json")
+    train("fit", place / "set", "--out", "run", *words)
+    (tmp_path / "mine.toml").write_text('others = "people/b"\nweights = "dlib"\nsplit = "lfw_dev-1"\n')
+    train("fit", place / "set", "--out", "run", "--recipe", "mine.toml")
+    here = tmp_path.resolve()
+    assert [(r.others, r.weights, r.split) for r in asked] == [
+        (str(here / "people" / "a"), str(here / "w.pth"), str(here / "mine.json")),
+        (str(here / "people" / "b"), "dlib", "lfw_dev-1"),
+    ]
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_interrupted_run_is_said_to_go_on_only_if_it_can(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        if epoch:
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "last.pt").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.loop.fit", stop)
+    came = train("fit", place / "set", "--out", tmp_path / "run", *FAST)
+    assert came.exit_code == 1 and ("--resume goes on" in came.output) == bool(epoch)
+    assert ("nothing was kept" in came.output) == (not epoch)
 
 
 def test_augment_draws_a_sheet(place: Path, tmp_path: Path) -> None:
@@ -128,6 +177,8 @@ def test_summary_prints_the_formula() -> None:
     assert came.exit_code == 0 and "Conv2d" in came.output and "(in - kernel + 2 padding) / stride + 1" in came.output
     assert isinstance(train("summary", "cnn", "--input", "28").exception, UsageFault)
     assert isinstance(train("summary", "inception_v3", "--input", "3x16x16").exception, UsageFault)
+    assert "size 96 does not suit" in str(train("summary", "vit_tiny_patch16_224", "--input", "3x96x96").exception)
+    assert "mlp or cnn, not with vgg16" in str(train("summary", "vgg16", "--input", "1x224x224").exception)
 
 
 def test_recipes_lists_them_all() -> None:

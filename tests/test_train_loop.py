@@ -178,6 +178,22 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "absent.pt")
 
 
+def test_checkpoints_that_lack_something_are_refused(trained: Path, colours: Path, tmp_path: Path) -> None:
+    state = checkpoint.load(trained / "best.pt")
+    kept = {key: value for key, value in state.items() if key not in ("format", "outputs")}
+    strange = {**state, "recipe": 7}
+    other = {**state, "model": {key: value[:1] for key, value in state["model"].items() if value.ndim}}
+    for content, message in (({}, "lacks recipe"), (kept, "lacks outputs"), (strange, "fit"), (other, "fit")):
+        checkpoint.save(tmp_path / "best.pt", content)
+        with pytest.raises(ModelInvalid, match=message) as caught:
+            evaluate.load_run(tmp_path)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "run").mkdir()
+    checkpoint.save(tmp_path / "run" / "last.pt", {"recipe": TINY.to_dict()})
+    with pytest.raises(ModelInvalid, match="lacks"):
+        fit(TINY, colours, tmp_path / "run", resume=True)
+
+
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"epoch": 1})

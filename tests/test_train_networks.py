@@ -16,6 +16,7 @@ from torch import nn
 
 from facecam.errors import ModelInvalid, ModelMissing, UsageFault
 from facecam.zoo import dlib, session
+from facecam.zoo.card import TEMPLATES
 from train import dlibnet, losses, networks, recipe, summary, transfer, weights
 from train.recipe import Recipe
 
@@ -33,6 +34,32 @@ def test_every_network_gives_logits_and_has_all_its_parameters_in_stages(arch: s
     staged = {id(p) for _, modules in network.stages() for m in modules for p in m.parameters()}
     assert staged == {id(p) for p in network.backbone.parameters()}
     assert len(transfer.parameter_groups(network, network.head, Recipe(arch=arch, weights="x"))) >= 3
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"), [("mobilenetv3_small_050", 64), ("ghostnet_050", 64), ("test_vit", 160), ("levit_128s", 224)]
+)
+def test_timms_networks_of_other_shapes_fit_too(arch: str, size: int) -> None:
+    network = networks.build(Recipe(arch=arch, size=size), 3).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, size, size)).shape == (1, 3)
+    staged = [id(p) for _, modules in network.stages() for m in modules for p in m.parameters()]
+    assert sorted(staged) == sorted(id(p) for p in network.backbone.parameters())
+    # What stands beside the layers (class tokens, places) belongs to the bottom: frozen until the very end.
+    transfer.apply(network.train(), len(network.stages()) - 1)
+    loose = list(network.backbone.parameters(recurse=False))
+    assert not any(p.requires_grad for p in loose) and bool(loose) == (arch == "test_vit")
+    assert len(transfer.parameter_groups(network, network.head, Recipe(arch=arch, weights="x"))) >= 3
+
+
+@pytest.mark.parametrize(("arch", "size"), [("inception_v3", 64), ("vit_tiny_patch16_224", 96)])
+def test_a_size_that_a_network_cannot_take_is_a_usage_error(arch: str, size: int) -> None:
+    made = Recipe(arch=arch, size=size)
+    with pytest.raises(UsageFault, match=f"size {size} does not suit {arch}") as caught:
+        networks.try_size(networks.build(made, 2), made)
+    assert "\n" not in str(caught.value)
+    made = made.with_changes(size=224)
+    networks.try_size(networks.build(made, 2), made)
 
 
 def test_inception_trains_with_its_auxiliary_head() -> None:
@@ -274,13 +301,40 @@ def test_the_courses_recipes_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["epochs = 0", 'augment = "wild"', "colour = 3", 'epochs = "ten"', "epochs = true", "val = 0.6\ntest = 0.5"]
+    "line",
+    [
+        "epochs = 0",
+        'augment = "wild"',
+        "colour = 3",
+        'epochs = "ten"',
+        "epochs = true",
+        "val = 0.6\ntest = 0.5",
+        "dropout = 1.5",
+        "dropout = 1.0",
+        "label_smoothing = 2",
+        "ema = 1.5",
+        "lr = nan",
+        "scale = inf",
+        "mix = 1.5",
+        "batch = 1",
+        "seed = 99999999999999999999",
+        "workers = 5000",
+        'arch = "resnet18"\ngrey = true',
+    ],
 )
 def test_wrong_recipes_are_usage_errors(tmp_path: Path, line: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(line)
     with pytest.raises(UsageFault, match="mine"):
         recipe.load(str(path))
+
+
+@pytest.mark.parametrize(("crop", "size"), [("dlib-150", 112), ("arcface-112", 150)])
+def test_a_network_of_faces_eats_them_in_the_size_of_its_crop(crop: str, size: int) -> None:
+    with pytest.raises(UsageFault, match=f"crop {crop} has {TEMPLATES[crop]} px a side, size is {size}"):
+        Recipe(crop=crop, size=size)
+    assert Recipe(crop=crop, size=TEMPLATES[crop]).size != size
+    assert Recipe(crop="image", size=size).size == size
 
 
 @pytest.mark.parametrize(("name", "known"), [("absent", "mnist-cnn"), ("absent.toml", "give a .toml file")])

@@ -52,11 +52,10 @@ def fit(
     if resume:
         if name or pairs or any(value is not None for value in changes.values()):
             raise UsageFault("--resume goes on with the run's own settings; leave the other options out")
-        recipe = recipes.from_dict(checkpoint.load(out / "last.pt")["recipe"])
+        recipe = recipes.from_dict(checkpoint.load(out / "last.pt", ("recipe",))["recipe"])
     else:
-        changes["weights"] = _weights(changes["weights"])
         base = recipes.load(name) if name else recipes.Recipe()
-        recipe = base.with_changes(**{**changes, **_pairs(pairs)})
+        recipe = _resolved(base.with_changes(**{**changes, **_pairs(pairs)}))
     corpus = evaluate.load_data(data, recipe)
     click.echo(
         f"{len(corpus.classes)} classes; {len(corpus.train)} pictures to train on, {len(corpus.val)} to validate, "
@@ -73,7 +72,13 @@ def fit(
     try:
         loop.fit(recipe, corpus, out, device=device, resume=resume, say=click.echo)
     except KeyboardInterrupt:
-        click.echo(f"\ninterrupted; python -m train fit {data} --out {out} --resume goes on", err=True)
+        kept = (out / "last.pt").is_file()
+        hint = (
+            f"python -m train fit {data} --out {out} --resume goes on"
+            if kept
+            else "nothing was kept: no epoch had ended"
+        )
+        click.echo(f"\ninterrupted; {hint}", err=True)
         raise
     where = loop.choose_device(device)
     facts = report.write(evaluate.load_run(out, where), corpus, out, where)
@@ -123,13 +128,13 @@ def predict(run: Path, images: tuple[Path, ...], as_json: bool, device: str) -> 
     items, failed = [], 0
     for path in files:
         try:
-            check_picture(path, path.read_bytes())
-            items.append(Item(str(path), 0, "", ""))
+            items.append(Item(str(path), 0, "", "", size=check_picture(path, path.read_bytes())))
         except (OSError, MediaError) as error:
             failed += 1
             click.echo(f"{path}: {getattr(error, 'strerror', None) or error}", err=True)
     if not items:
         raise UsageFault("no usable picture among the images given")
+    evaluate.check_crops("IMAGES", items, loaded.recipe.crop)
     for item, row in zip(items, evaluate.outputs(loaded, items, where)):
         best = int(row.argmax())
         if as_json:
@@ -161,11 +166,9 @@ def summary(arch: str, shape: str, classes: int, pairs: tuple[str, ...]) -> None
     if height != width:
         raise UsageFault(f"--input: these networks eat squares, not {height}x{width}")
     recipe = recipes.Recipe(arch=arch, size=height, grey=channels == 1).with_changes(**_pairs(pairs))
-    try:
-        rows = tables.describe(networks.build(recipe, classes), (3, height, width))
-    except RuntimeError as error:  # torch's word for a picture that shrinks to nothing on the way
-        raise UsageFault(f"--input {shape}: too small for {arch} ({str(error).splitlines()[0]})") from error
-    click.echo(tables.table(rows))
+    network = networks.build(recipe, classes)
+    networks.try_size(network, recipe)
+    click.echo(tables.table(tables.describe(network, (3, height, width))))
 
 
 @cli.command("augment", epilog="Example: python -m train augment photos/ --augment strong --out sheet.png")
@@ -192,9 +195,14 @@ def list_recipes() -> None:
         click.echo(f"{name:24} {recipes.load(name).about}")
 
 
-def _weights(value: str | None) -> str | None:
-    """A weight file is remembered by its full path, so that a resumed run finds it from anywhere."""
-    return value if value in (None, "none", "imagenet", "dlib") else str(Path(value).resolve())
+def _resolved(recipe: recipes.Recipe) -> recipes.Recipe:
+    """Files and folders are remembered by their full paths, so that a resumed run finds them from anywhere."""
+    full = {
+        "weights": recipe.weights not in ("none", "imagenet", "dlib"),
+        "others": recipe.others != "",
+        "split": recipe.split.endswith(".json"),
+    }
+    return recipe.with_changes(**{key: str(Path(getattr(recipe, key)).resolve()) for key, path in full.items() if path})
 
 
 def _pairs(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import torch
 from facecam.errors import ModelInvalid, ModelMissing, OutputError
 
 FORMAT = "facecam.checkpoint/1"
+#: What every checkpoint holds.
+RUN = ("recipe", "classes", "outputs", "data", "origin", "mean", "std", "model", "epoch", "best", "history")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -46,11 +48,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, needed: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a checkpoint (``weights_only``: a hostile file cannot run code).
 
+    Args:
+        needed: entries that the caller is going to look at.
+
     Raises:
-        ModelMissing: no such file. ModelInvalid: damaged, hostile, or of another program.
+        ModelMissing: no such file. ModelInvalid: damaged, hostile, of another program, or without what is needed.
     """
     if not path.is_file():
         raise ModelMissing(
@@ -65,6 +70,8 @@ def load(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ModelInvalid(f"{path}: not a checkpoint of {FORMAT}; expected one that python -m train fit wrote")
+    if missing := [key for key in needed if key not in state]:
+        raise ModelInvalid(f"{path}: the checkpoint lacks {missing[0]}; expected one that python -m train fit wrote")
     return state
 
 

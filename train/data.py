@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,9 @@ import numpy as np
 
 from facecam.errors import MediaError, UsageFault
 from train.idx import read_idx
-from train.picture import SUFFIXES, check_picture
-
-#: What a file name says of the sitting it comes from: "session2_07", "video3-0012", "2024-05-01_18".
-_SESSION = re.compile(r"(?i)(?<![a-z])((?:session|sess|sitting|video|clip|cam)[-_ ]?\d+|20\d\d-?\d\d-?\d\d)")
+from train.layout import folders, parts_of, pictures
+from train.picture import check_picture
+from train.sittings import joined, session, without
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,9 @@ class Item:
         path: its file; for IDX data FILE#NUMBER.
         label: index into the classes.
         digest: SHA-256 of the content, hex.
-        group: pictures of one group never part ways in a split.
+        group: pictures of one class and one group never part ways in a split.
         pixels: RGB or grey uint8 where the picture is already decoded (IDX), else None.
+        size: height and width in its file, pixels.
     """
 
     path: str
@@ -37,6 +36,7 @@ class Item:
     digest: str
     group: str
     pixels: np.ndarray | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def load(
 ) -> Corpus:
     """Read a data set and split it.
 
-    A folder of classes is split by shares; ``train`` beside ``val`` or ``test`` keeps its own split,
-    and what is missing is split off ``train``. IDX files (MNIST) have a train and a test part.
+    A folder of classes is split by shares; ``train`` beside ``val`` or ``test`` (or another of `layout.PARTS`)
+    keeps its own split, and what is missing is split off ``train``. IDX files (MNIST) have a train and a test part.
 
     Args:
         val, test: shares, 0 to 1, for parts that the data does not bring itself.
@@ -98,23 +98,34 @@ def load(
         )
     if idx := find_idx(root):
         return _split(root, *_scan_idx(idx), [], val=val, test=test, seed=seed)
-    parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
-    if "train" in parts and len(parts) > 1:
-        classes = tuple(sorted(p.name for p in parts["train"].iterdir() if p.is_dir()))
+    if parts := parts_of(root):
+        classes = tuple(p.name for p in folders(parts["train"]))
         scanned, skipped = {}, []
         for name, folder in parts.items():
             scanned[name], missed = scan(folder, classes)
             skipped += missed
+            for more in (p for p in folders(folder) if p.name not in classes):
+                count = sum(1 for _ in pictures(more))
+                skipped.append(
+                    (str(more), f"no such class in {parts['train'].name}: its {count} picture(s) are not used")
+                )
     else:
-        classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+        classes, few = tuple(p.name for p in folders(root)), []
         if people:
             chosen = {name for names in people.values() for name in names}
             if absent := sorted(chosen - set(classes)):
                 raise UsageFault(f"{root}: lacks {len(absent)} people of the split, the first is {absent[0]!r}")
             classes = tuple(sorted(chosen))
         elif min_images > 2:
-            classes = tuple(c for c in classes if _count(root / c) >= min_images)
+            counts = {name: sum(1 for _ in pictures(root / name)) for name in classes}
+            classes = tuple(name for name in classes if counts[name] >= min_images)
+            few = [
+                (str(root / name), f"{count} picture(s), fewer than min_images = {min_images}: the class is left out")
+                for name, count in counts.items()
+                if count < min_images
+            ]
         found, skipped = scan(root, classes)
+        skipped += few
         if people:
             return _by_people(root, classes, found, skipped, people)
         scanned = {"all": found}
@@ -127,6 +138,8 @@ def load(
                 f"{root}: class {name!r} has {known[label]} usable picture(s), at least 2 are needed; "
                 "add some or move the folder away"
             )
+    hanging = iter(joined([item for items in scanned.values() for item in items]))
+    scanned = {name: [next(hanging) for _ in items] for name, items in scanned.items()}
     return _split(root, classes, scanned, skipped, val=val, test=test, seed=seed)
 
 
@@ -138,12 +151,12 @@ def scan(root: Path, classes: Sequence[str]) -> tuple[list[Item], list[tuple[str
         for path in sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else ():
             try:
                 data = path.read_bytes()
-                check_picture(path, data)
+                size = check_picture(path, data)
             except (OSError, MediaError) as error:
                 skipped.append((str(path), str(error)))
                 continue
             digest = hashlib.sha256(data).hexdigest()
-            items.append(Item(str(path), label, digest, session(path) or digest))
+            items.append(Item(str(path), label, digest, session(path) or digest, size=size))
     owners: dict[str, set[int]] = defaultdict(set)
     for item in items:
         owners[item.digest].add(item.label)
@@ -152,12 +165,6 @@ def scan(root: Path, classes: Sequence[str]) -> tuple[list[Item], list[tuple[str
             named = " and ".join(sorted(classes[label] for label in owners[item.digest]))
             skipped.append((item.path, f"the same picture stands in {named}"))
     return [item for item in items if len(owners[item.digest]) == 1], skipped
-
-
-def session(path: Path) -> str | None:
-    """The sitting that a file name tells of (one person, one session or day), or None."""
-    found = _SESSION.search(path.stem)
-    return f"{path.parent.name}/{found.group(1).lower()}" if found else None
 
 
 def find_idx(root: Path) -> dict[str, Path]:
@@ -180,7 +187,7 @@ def _scan_idx(files: dict[str, Path]) -> tuple[tuple[str, ...], dict[str, list[I
         top = max(top, int(labels.max()))
         rows = [(i, hashlib.sha256(image.tobytes()).hexdigest()) for i, image in enumerate(images)]
         name = files[f"{part}-images"].name
-        scanned[part] = [Item(f"{name}#{i}", int(labels[i]), d, d, images[i]) for i, d in rows]
+        scanned[part] = [Item(f"{name}#{i}", int(labels[i]), d, d, images[i], images[i].shape) for i, d in rows]
     return tuple(str(label) for label in range(top + 1)), scanned
 
 
@@ -201,10 +208,10 @@ def _split(
             # The second share is of what the first has left, so that both are shares of the whole.
             left = share if name == "test" or "test" in scanned else share / max(1e-9, 1 - test)
             rest, parts[name] = take(rest, left, seed)
-    seen = {item.group for item in (*parts["val"], *parts["test"])}
-    twins = [item for item in rest if item.group in seen]
-    skipped = skipped + [(item.path, "also in the validation or test part: left out of training") for item in twins]
-    rest = [item for item in rest if item.group not in seen]
+    parts["val"], shown = without(parts["val"], parts["test"], "the test part: left out of validation")
+    both = (*parts["val"], *parts["test"])
+    rest, twins = without(rest, both, "the validation or test part: left out of training")
+    skipped = skipped + shown + twins
     if missing := [classes[label] for label in range(len(classes)) if not any(i.label == label for i in rest)]:
         raise UsageFault(
             f"{root}: nothing left to train {missing[0]!r} on after the split; add pictures or lower val, test"
@@ -284,7 +291,3 @@ def corpus(
     facts = {name: sorted((classes[i.label], i.digest) for i in part) for name, part in parts.items()}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Corpus(str(root), classes, **parts, skipped=tuple(skipped), digest=digest)
-
-
-def _count(folder: Path) -> int:
-    return sum(p.suffix.lower() in SUFFIXES for p in folder.iterdir())

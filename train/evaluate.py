@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from facecam.errors import UsageFault
+from facecam.errors import ModelInvalid, UsageFault
+from facecam.zoo.card import TEMPLATES
 from train import augment, checkpoint, data, feed, networks
 from train.crowding import Crowding
 from train.recipe import Recipe, from_dict, people_of
@@ -37,22 +38,34 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
     Raises:
         ModelMissing, ModelInvalid: no checkpoint there, or a damaged one.
     """
-    state = checkpoint.load(checkpoint.find(path))
+    file = checkpoint.find(path)
+    state = checkpoint.load(file, checkpoint.RUN)
     if path.is_dir() and (path / "last.pt").is_file():
-        state["history"] = checkpoint.load(path / "last.pt")["history"]  # the best epoch's ends with itself
-    recipe = from_dict(state["recipe"])
-    # The weights come from the checkpoint: nothing is downloaded or read for the start.
-    network = networks.build(replace(recipe, weights="none"), state["outputs"])
-    if (centres := state["model"].get("crowding.centres")) is not None:
-        network.crowding = Crowding(*centres.shape)
-    network.load_state_dict(state["model"])
-    network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
+        # The best epoch's ends with itself.
+        state["history"] = checkpoint.load(path / "last.pt", ("history",))["history"]
+    try:
+        recipe = from_dict(state["recipe"])
+        # The weights come from the checkpoint: nothing is downloaded or read for the start.
+        network = networks.build(replace(recipe, weights="none"), state["outputs"])
+        if (centres := state["model"].get("crowding.centres")) is not None:
+            network.crowding = Crowding(*centres.shape)
+        network.load_state_dict(state["model"])
+        network.mean, network.std = tuple(state["mean"]), tuple(state["std"])
+        classes = list(state["classes"])
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelInvalid(
+            f"{file}: its recipe and its weights do not fit together ({str(error).splitlines()[0]}); train again"
+        ) from error
     network.eval().to(device or torch.device("cpu"))
-    return Run(network, recipe, list(state["classes"]), state)
+    return Run(network, recipe, classes, state)
 
 
 def load_data(root: Path, recipe: Recipe) -> data.Corpus:
-    """The data set as a recipe splits it."""
+    """The data set as a recipe splits it.
+
+    Raises:
+        UsageFault: it is not there, holds too little, or not the crops that the recipe wants.
+    """
     corpus = data.load(
         root,
         val=recipe.val,
@@ -61,7 +74,11 @@ def load_data(root: Path, recipe: Recipe) -> data.Corpus:
         min_images=recipe.min_images,
         people=people_of(recipe.split),
     )
-    return data.with_background(corpus, Path(recipe.others)) if recipe.others else corpus
+    check_crops(root, (*corpus.train, *corpus.val, *corpus.test), recipe.crop)
+    if recipe.others:
+        corpus = data.with_background(corpus, Path(recipe.others))
+        check_crops(Path(recipe.others), corpus.background, recipe.crop)
+    return corpus
 
 
 def part_of(corpus: data.Corpus, name: str) -> tuple[data.Item, ...]:
@@ -82,6 +99,18 @@ def check_classes(run: Run, corpus: data.Corpus) -> None:
         raise UsageFault(
             f"{corpus.root}: the run knows {len(run.classes)} classes ({', '.join(run.classes[:5])} ...), "
             f"the folder has {len(corpus.classes)} ({', '.join(corpus.classes[:5])} ...); give the matching data"
+        )
+
+
+def check_crops(where: object, items: Sequence[data.Item], crop: str) -> None:
+    """Raises UsageFault where pictures are not of the size in which facecam cuts the crop ("image": any will do)."""
+    side = TEMPLATES.get(crop)
+    wrong = [item for item in items if item.size != (side, side)] if side else []
+    if wrong:
+        height, width = wrong[0].size
+        raise UsageFault(
+            f"{where}: {len(wrong)} of {len(items)} pictures are no crops of {crop} ({side} x {side}), the first is "
+            f"{wrong[0].path} ({width} x {height}); cut them anew: facecam crop --template {crop} PHOTOS CROPS"
         )
 
 

@@ -79,6 +79,7 @@ def fit(
     train_part = augment.Pictures(items, recipe.size, recipe.augment, recipe.seed)
     val_part: Any = augment.Pictures(corpus.val, recipe.size, "none", recipe.seed)
     network = networks.build(recipe, corpus.outputs).to(where, memory_format=torch.channels_last)
+    networks.try_size(network, recipe)
     start = {name: value.clone() for name, value in network.state_dict().items()}
     origin = weights.fingerprint(network)
     counts = corpus.counts(corpus.train)
@@ -140,7 +141,7 @@ def fit(
 
     last = out / "last.pt"
     if resume:
-        state = checkpoint.load(last)
+        state = checkpoint.load(last, (*checkpoint.RUN, "head", "optimizer", "scaler", "rng"))
         if from_dict(state["recipe"]) != recipe or state["data"] != corpus.digest or state["origin"] != origin:
             raise UsageFault(
                 f"{out}: the data, the recipe or the starting weights are not those of the run; use a new --out"

@@ -70,7 +70,10 @@ def roc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def summarise(probabilities: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """All figures of a classifier on one part of the data, ready for JSON."""
+    """All figures of a classifier on one part of the data, ready for JSON.
+
+    Macro F1 is the mean over the classes that have a picture there or were guessed; "untested" are those without one.
+    """
     guesses = probabilities.argmax(axis=1)
     table = confusion(labels, guesses, len(classes))
     bins, ece = reliability(probabilities, labels)
@@ -86,7 +89,8 @@ def summarise(probabilities: np.ndarray, labels: np.ndarray, classes: list[str])
         "pictures": len(labels),
         "accuracy": float((guesses == labels).mean()),
         "loss": float(-np.log(likelihood).mean()),
-        "macro_f1": float(np.mean([row["f1"] for row in rows])),
+        "macro_f1": float(np.mean([row["f1"] for row, met in zip(rows, table.sum(0) + table.sum(1)) if met])),
+        "untested": [name for name, row in zip(classes, rows) if not row["support"]],
         "ece": ece,
         "auc": curve[2],
         "classes": [{"name": name, **row} for name, row in zip(classes, rows)],

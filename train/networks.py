@@ -285,9 +285,33 @@ def _timm(arch: str, weights: str) -> tuple[nn.Module, int, list[tuple[str, list
     config = net.pretrained_cfg
     mean = tuple(255.0 * m for m in config.get("mean", (0.5,) * 3))
     std = tuple(255.0 * s for s in config.get("std", (0.5,) * 3))
-    return net, net.num_features, _children(net), mean, std
+    # Some end in a layer that widens the features (mobilenetv3): `num_features` is what goes in there.
+    return net, getattr(net, "head_hidden_size", None) or net.num_features, _children(net), mean, std
+
+
+def try_size(network: Network, recipe: Recipe) -> None:
+    """Show the network one empty picture.
+
+    Raises:
+        UsageFault: it cannot take pictures of the recipe's size.
+    """
+    place, training = next(network.parameters()).device, network.training
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 3, recipe.size, recipe.size, device=place))
+    except Exception as error:
+        # Maps that shrink to nothing, sizes that are fixed: each network complains in its own way.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageFault(
+            f"size {recipe.size} does not suit {recipe.arch} ({reason}); give another, such as --size 224"
+        ) from error
+    finally:
+        network.train(training)
 
 
 def _children(module: nn.Module) -> list[tuple[str, list[nn.Module]]]:
-    """A stage for each child that has parameters."""
-    return [(name, [child]) for name, child in module.named_children() if any(True for _ in child.parameters())]
+    """A stage for each child that has parameters; those of the module itself (class tokens) go with the bottom one."""
+    stages = [(name, [child]) for name, child in module.named_children() if any(True for _ in child.parameters())]
+    if own := list(module.parameters(recurse=False)):
+        stages[0][1].append(nn.ParameterList(own))
+    return stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,15 @@ from facecam.errors import MediaError
 from facecam.values import Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+#: A JPEG's marker: not a stuffed byte, a restart or a fill byte; all but the picture's start and end have a length.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 
 
-def check_picture(path: Path, data: bytes) -> None:
+def check_picture(path: Path, data: bytes) -> tuple[int, int]:
     """Refuse what does not decode whole.
+
+    Returns:
+        height and width, pixels.
 
     Raises:
         MediaError: no picture, or one that ends early.
@@ -21,11 +27,24 @@ def check_picture(path: Path, data: bytes) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise MediaError(f"not a picture file ({path.suffix or 'no suffix'})")
     # OpenCV fills what is missing of a truncated file with grey; the end marker tells.
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+    if data[:2] == b"\xff\xd8" and not _jpeg_ends(data):
         raise MediaError("truncated JPEG")
     if data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]:
         raise MediaError("truncated PNG")
-    decode(data)
+    height, width = decode(data).shape[:2]
+    return height, width
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the picture's own end marker is there: a thumbnail inside has one too, and phones append clips."""
+    at = 2
+    while found := _MARKER.search(data, at):
+        at = found.end()
+        if found[0] == b"\xff\xd9":
+            return True
+        if found[0] != b"\xff\xd8":
+            at += int.from_bytes(data[at : at + 2], "big")
+    return False
 
 
 def decode(data: bytes) -> Image:

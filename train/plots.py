@@ -46,8 +46,8 @@ def confusion(table: list[list[int]], classes: list[str]) -> bytes:
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(shown, ax=axes, shrink=0.7, label="share of the true class")
     if len(classes) <= 60:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, fontsize=7, parse_math=False)
     if len(classes) <= 15:
         for row in range(len(classes)):
             for column in range(len(classes)):
@@ -93,7 +93,7 @@ def bars(classes: list[str], parts: dict[str, list[int]]) -> bytes:
         axes.bar(range(len(classes)), counts, bottom=base, label=name)
         base += counts
     if len(classes) <= 60:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7, parse_math=False)
     axes.set_ylabel("pictures")
     axes.legend(fontsize=8)
     return _png(figure)

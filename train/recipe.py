@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from facecam.errors import UsageFault
+from facecam.zoo.card import TEMPLATES
 
 FOLDER = Path(__file__).parent / "recipes"
 SPLITS = Path(__file__).parent / "splits"
 
 
-def _entry(default: Any, choices: tuple[str, ...] = (), low: float | None = None) -> Any:
-    return field(default=default, metadata={"choices": choices, "low": low})
+def _entry(
+    default: Any,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> Any:
+    return field(default=default, metadata={"choices": choices, "low": low, "high": high, "below": below})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Recipe:
     Attributes:
         arch: mlp, cnn, dlib_resnet, a torchvision network or any timm name (train.networks).
         weights: none, imagenet, dlib, or a file.
-        size: side of the square input.
+        size: side of the square input; that of the crop, where the pictures are face crops.
         crop: what a picture shows: "image", or a canonical face crop (facecam.zoo.card.TEMPLATES).
         grey: the network looks at brightness alone (its input still has three channels).
         width, depth, dropout: shape of mlp and cnn; dropout stands before every network's last layer.
@@ -59,24 +67,24 @@ class Recipe:
     about: str = ""
     arch: str = "cnn"
     weights: str = "none"
-    size: int = _entry(96, low=8)
+    size: int = _entry(96, low=8, high=2048)
     crop: str = _entry("image", ("image", "dlib-150", "arcface-112"))
     grey: bool = False
-    width: int = _entry(32, low=1)
-    depth: int = _entry(3, low=1)
-    dropout: float = _entry(0.2, low=0)
+    width: int = _entry(32, low=1, high=65_536)
+    depth: int = _entry(3, low=1, high=256)
+    dropout: float = _entry(0.2, low=0, below=1)
     objective: str = _entry("ce", ("ce", "cosface", "arcface", "pairs"))
-    label_smoothing: float = _entry(0.0, low=0)
+    label_smoothing: float = _entry(0.0, low=0, below=1)
     margin: float = _entry(0.25, low=0)
     scale: float = _entry(32.0, low=1)
     margin_warmup: int = _entry(2, low=0)
     distill: float = _entry(0.0, low=0)
-    mix: float = _entry(1.0, low=0)
+    mix: float = _entry(1.0, low=0, high=1)
     mirror: bool = False
     crowding: int = _entry(0, low=0)
     others: str = ""
     augment: str = _entry("none", ("none", "light", "standard", "strong", "face"))
-    views: int = _entry(1, low=1)
+    views: int = _entry(1, low=1, high=1000)
     mixup: float = _entry(0.0, low=0)
     cutmix: float = _entry(0.0, low=0)
     balance: str = _entry("none", ("none", "sampler", "root", "weights"))
@@ -86,24 +94,24 @@ class Recipe:
     unfreeze_every: int = _entry(1, low=1)
     backbone_lr: float = _entry(0.1, low=0)
     stage_decay: float = _entry(0.6, low=0)
-    epochs: int = _entry(10, low=1)
-    batch: int = _entry(64, low=1)
+    epochs: int = _entry(10, low=1, high=1_000_000)
+    batch: int = _entry(64, low=2, high=65_536)
     optimizer: str = _entry("adamw", ("adamw", "sgd"))
     lr: float = _entry(1e-3, low=0)
     weight_decay: float = _entry(0.01, low=0)
     warmup: float = _entry(1.0, low=0)
     clip: float = _entry(5.0, low=0)
     keep: str = _entry("best", ("best", "last"))
-    ema: float = _entry(0.0, low=0)
+    ema: float = _entry(0.0, low=0, below=1)
     patience: int = _entry(0, low=0)
-    val: float = _entry(0.1, low=0)
-    test: float = _entry(0.2, low=0)
+    val: float = _entry(0.1, low=0, below=1)
+    test: float = _entry(0.2, low=0, below=1)
     min_images: int = _entry(2, low=2)
     split: str = ""
     amp: str = _entry("auto", ("auto", "off", "bf16"))
-    threads: int = _entry(0, low=0)
-    workers: int = _entry(0, low=0)
-    seed: int = _entry(1, low=0)
+    threads: int = _entry(0, low=0, high=1024)
+    workers: int = _entry(0, low=0, high=1024)
+    seed: int = _entry(1, low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -111,12 +119,28 @@ class Recipe:
             wanted = {"str": str, "int": int, "float": (int, float), "bool": bool}[str(entry.type)]
             if not isinstance(value, wanted) or (isinstance(value, bool) and entry.type != "bool"):
                 raise UsageFault(f"recipe {self.name}: {entry.name} is of type {entry.type}, not {value!r}")
+            if entry.type == "float" and not math.isfinite(value):
+                raise UsageFault(f"recipe {self.name}: {entry.name} is a finite number, not {value}")
             if meta.get("choices") and value not in meta["choices"]:
                 raise UsageFault(
                     f"recipe {self.name}: {entry.name} is one of {', '.join(meta['choices'])}, not {value!r}"
                 )
             if meta.get("low") is not None and value < meta["low"]:
                 raise UsageFault(f"recipe {self.name}: {entry.name} is at least {meta['low']}, not {value}")
+            if meta.get("high") is not None and value > meta["high"]:
+                raise UsageFault(f"recipe {self.name}: {entry.name} is at most {meta['high']}, not {value}")
+            if meta.get("below") is not None and value >= meta["below"]:
+                raise UsageFault(f"recipe {self.name}: {entry.name} is below {meta['below']}, not {value}")
+        side = TEMPLATES.get(self.crop)
+        if side and self.size != side:
+            raise UsageFault(
+                f"recipe {self.name}: crop {self.crop} has {side} px a side, size is {self.size}; give size {side}, "
+                "or crop image for whole pictures"
+            )
+        if self.grey and self.arch not in ("mlp", "cnn"):
+            raise UsageFault(
+                f"recipe {self.name}: grey (one channel) goes with arch mlp or cnn, not with {self.arch}; leave it out"
+            )
         if self.val + self.test >= 0.9:
             raise UsageFault(f"recipe {self.name}: val + test leave too little to train on ({self.val}, {self.test})")
         if self.objective != "ce" and (self.mixup or self.cutmix):

@@ -41,7 +41,7 @@ def run_facts(recipe: Recipe, corpus: Corpus, device: torch.device, network: net
         "recipe": recipe.to_dict(),
         "seed": recipe.seed,
         "data": {
-            "root": corpus.root,
+            "root": str(Path(corpus.root).resolve()),
             "sha256": corpus.digest,
             "classes": len(corpus.classes),
             "pictures": {"train": len(corpus.train), "val": len(corpus.val), "test": len(corpus.test)},

@@ -73,6 +73,9 @@ def _classifier(
         "<table><tr><th>class</th><th>precision</th><th>recall</th><th>F1</th><th>pictures</th>"
         f"<th>in training</th></tr>{rows}</table>"
     )
+    if facts["untested"]:
+        names = html.escape(", ".join(facts["untested"]))
+        table += f"<p>Without a picture in the {facts['part']} part, so that nothing is known of them: {names}.</p>"
     return [
         ("Learning", _image(plots.learning_curves(run.state["history"], "accuracy"))),
         ("Confusion", _image(plots.confusion(facts["confusion"], run.classes))),
@@ -157,11 +160,18 @@ def headline(facts: dict[str, Any]) -> str:
             f"{new['one_01']:.4f}, verification {old['verification']:.4f} -> {new['verification']:.4f} "
             f"({new['enrolled']} people enrolled, {new['probes']} probes, {new['strangers']} strangers)"
         )
+    untested = facts["untested"]
     return (
         f"{facts['part']}: accuracy {facts['accuracy']:.4f} on {facts['pictures']} pictures, "
         f"macro F1 {facts['macro_f1']:.4f}, "
         f"calibration error {facts['ece']:.4f}, area under ROC {facts['auc']:.4f}"
+        + (f" ({len(untested)} classes without a picture there: {some(untested)})" if untested else "")
     )
+
+
+def some(names: list[str], most: int = 5) -> str:
+    """A list of names for one line."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _page(run: Run, facts: dict[str, Any], sections: list[tuple[str, str]]) -> str:

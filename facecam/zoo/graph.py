@@ -199,6 +199,9 @@ def _try_embedder(model: Model, name: str) -> None:
 
 def _try_classifier(model: Model, name: str) -> None:
     card = model.card
+    side = TEMPLATES.get(card.template or "")  # None: whole pictures, of whatever size the card says
+    if side:
+        _expect(card.size == (side, side), name, f"size {(side, side)} for template {card.template}", card.size)
     _expect(all(card.size), name, "a fixed size", card.size)
     scores = _run(model, {card.input: _noise(2, *card.size)}, name)[0]
     wanted = (2, len(card.labels))
