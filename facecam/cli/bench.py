@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facecam.cli import common
+from facecam.cli.options import FiniteRange
 from facecam.cli.options import settings as setting_options
 from facecam.cli.progress import bar
 from facecam.errors import UsageFault
@@ -42,7 +43,7 @@ _LIVE_SECONDS = 10.0
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.5, 86400),
+    type=FiniteRange(0.5, 86400),
     help="How long to measure; default: a file whole, everything else 10 s.",
 )
 @_JSON
