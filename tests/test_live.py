@@ -58,6 +58,17 @@ def test_a_short_absence_and_a_new_track_are_no_event() -> None:
     assert [e[:2] for e in attend(steps, 1.0)] == [("appear", "Ada"), ("leave", "Ada")]
 
 
+def test_with_nobody_to_compare_with_there_is_no_similarity() -> None:
+    events: list[dict[str, Any]] = []
+    attendance = Attendance("test", events.append)
+    unlike = Sighting(2, Face((10, 10, 50, 50), 0.9), Match(None, None), True)
+    for moment, similarity in ((0.0, None), (0.1, -0.1), (0.2, None), (0.3, -0.2)):
+        told = Sighting(1, Face((10, 10, 50, 50), 0.9), Match(None, similarity), True)
+        attendance.update(moment, [told, unlike])
+    attendance.close(0.3)
+    assert [e["similarity"] for e in events] == [None, None, -0.1, None]
+
+
 def test_undecided_faces_are_no_event() -> None:
     assert attend([(0.0, [seen(None, decided=False)])], 1.0) == []
 
