@@ -107,6 +107,8 @@ def test_the_film_is_played_at_its_pace_without_anything_at_hand(
 def test_a_source_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["bench", "--source", str(tmp_path / "absent.mp4")]) == 2
     assert capsys.readouterr().err.strip().endswith("is none of these")
+    assert invoke(["bench", "--source", "rtsp:/ada:hunter2@cam/x"]) == 2
+    assert "hunter2" not in capsys.readouterr().err
 
 
 def test_figures_that_cannot_be_written_are_told_before_anything_is_measured(

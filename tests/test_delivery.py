@@ -262,7 +262,36 @@ def test_a_webhook_that_is_away_says_so_without_its_secrets() -> None:
     assert "s3cret" not in str(caught.value) + post.name and "T0KEN" not in str(caught.value) + post.name
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "host", "http://", "http://host:99999/", "mqtt://host", "http://[::1"])
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("/ü/山?key=ñ", "/%C3%BC/%E5%B1%B1?key=%C3%B1"),
+        ("/a b?c d=e", "/a%20b?c%20d=e"),
+        ("/a%20b/%C3%BC?x=%26&y=1+2", "/a%20b/%C3%BC?x=%26&y=1+2"),
+        ("/t:k;n,m/(a)~!$'*@?u=[1]/?", "/t:k;n,m/(a)~!$'*@?u=[1]/?"),
+    ],
+)
+def test_an_address_is_asked_for_as_browsers_do(written: str, asked: str) -> None:
+    with web_server() as (address, got):
+        WebPost(address + written).send(event(1))
+    assert [path for path, _, _ in got] == [asked]
+
+
+def test_a_fault_of_a_post_costs_one_event_and_not_the_thread() -> None:
+    said: list[str] = []
+    desk = Desk(UnicodeEncodeError("ascii", "s3cret", 0, 1, "no"), ValueError("s3cret"))
+    courier = Courier(desk, said.append)
+    for number in range(4):
+        courier.write(event(number))
+    assert wait_until(lambda: len(desk.taken) == 2)
+    courier.close()
+    assert [e["number"] for e in desk.taken] == [2, 3] and desk.closed
+    assert said[0] == "desk: failed (UnicodeEncodeError); the event is dropped" and "s3cret" not in " ".join(said)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/x", "host", "http://", "http://host:99999/", "http://a b/x", "mqtt://host", "http://[::1"]
+)
 def test_what_is_no_webhook_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageFault, match="--webhook"):
         WebPost(url)

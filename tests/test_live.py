@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -19,11 +21,14 @@ import pytest
 
 from facecam.cli import invoke
 from facecam.engine import Engine
+from facecam.errors import SourceError
 from facecam.live.attendance import GONE_AFTER, Attendance
 from facecam.live.view import LiveOptions, LiveView
 from facecam.live.worker import Lane, Snapshot, Worker
 from facecam.people.match import Matcher
 from facecam.values import Face, Frame, Image, Match, Sighting, SourceInfo
+from facecam.video.base import Source
+from facecam.video.reconnect import Status
 from facecam.video.sinks import VideoSink
 from facecam.video.sources import CameraSource, SyntheticSource
 from tests.fakes import FakeCapture, mjpeg_server, virtual_display
@@ -51,6 +56,17 @@ def test_a_person_appears_once_and_leaves_once() -> None:
 def test_a_short_absence_and_a_new_track_are_no_event() -> None:
     steps = [(0.0, [seen("Ada", 1)]), (GONE_AFTER * 0.8, []), (GONE_AFTER * 0.9, [seen("Ada", 2)])]
     assert [e[:2] for e in attend(steps, 1.0)] == [("appear", "Ada"), ("leave", "Ada")]
+
+
+def test_with_nobody_to_compare_with_there_is_no_similarity() -> None:
+    events: list[dict[str, Any]] = []
+    attendance = Attendance("test", events.append)
+    unlike = Sighting(2, Face((10, 10, 50, 50), 0.9), Match(None, None), True)
+    for moment, similarity in ((0.0, None), (0.1, -0.1), (0.2, None), (0.3, -0.2)):
+        told = Sighting(1, Face((10, 10, 50, 50), 0.9), Match(None, similarity), True)
+        attendance.update(moment, [told, unlike])
+    attendance.close(0.3)
+    assert [e["similarity"] for e in events] == [None, None, -0.1, None]
 
 
 def test_undecided_faces_are_no_event() -> None:
@@ -179,6 +195,113 @@ def test_a_fake_camera_runs_the_whole_way(engine: Engine) -> None:
     with CameraSource(0, capture=FakeCapture(lambda k: picture, period=1 / 60)) as camera:
         outcome = LiveView([(camera, engine.recogniser(grace(engine)))], LiveOptions(max_seconds=1.5)).run()
     assert outcome.names == {"Grace"}
+
+
+class Watcher:
+    """A recogniser to whom every bright picture shows Ada, after so many seconds of looking."""
+
+    def __init__(self, takes: float = 0.0) -> None:
+        self.tracker = SimpleNamespace(tracks=[SimpleNamespace(id=1, speed=(0.0, 0.0))])
+        self.identities = SimpleNamespace(evidence={}, matcher=("Ada",))
+        self._takes = takes
+        self._bright = False
+
+    def step(self, frame: Frame, cut: bool) -> Any:
+        time.sleep(self._takes)
+        self._bright = frame.image.mean() > 100
+        return SimpleNamespace(ended=[])
+
+    def sightings(self, at: float) -> list[Sighting]:
+        return [seen("Ada")] if self._bright else []
+
+
+class Scripted(Source):
+    """A camera that does as a script says.
+
+    Args:
+        script: (seconds, brightness) of pictures, brightness None while it is lost.
+        error: raised at the end.
+    """
+
+    def __init__(self, *script: tuple[float, int | None], error: Exception | None = None, name: str = "door") -> None:
+        self.info = SourceInfo(name, 160, 120, fps=40, live=True)
+        self.status = Status()
+        self._frames = self._play(script)
+        self._error = error
+        self.over = False
+
+    def _play(self, script: tuple[tuple[float, int | None], ...]) -> Iterator[Frame]:
+        start, index = time.monotonic(), 0
+        for seconds, brightness in script:
+            end = time.monotonic() + seconds
+            if brightness is None:
+                self.status = Status(False, self.status.outages + 1, 1, "stopped")
+                time.sleep(seconds)
+                continue
+            if not self.status.connected:
+                self.status = Status(True, self.status.outages, 0, "stopped", 0.5)
+            while time.monotonic() < end:
+                time.sleep(0.025)
+                yield Frame(index, time.monotonic() - start, np.full((120, 160, 3), brightness, np.uint8))
+                index += 1
+        self.over = True
+
+    def read(self) -> Frame | None:
+        frame = next(self._frames, None)
+        if frame is None and self._error is not None:
+            raise self._error
+        return frame
+
+    def close(self) -> None:
+        pass
+
+
+def told(sources: list[Scripted], watcher: Watcher, **more: Any) -> list[dict[str, Any]]:
+    """The events of a view of these sources."""
+    events: list[dict[str, Any]] = []
+    options = more.pop("options", LiveOptions())
+    LiveView([(source, watcher) for source in sources], options, emit=events.append, **more).run()  # type: ignore[misc]
+    return events
+
+
+@pytest.mark.parametrize("takes", [0.0, 0.15])
+def test_nobody_appears_while_a_source_is_lost(takes: float) -> None:
+    """The window is drawn on, and the answer of a frame from before may still come."""
+    events = told([Scripted((0.6, 200), (0.7, None), (0.6, 20))], Watcher(takes), screen=FakeScreen({}))
+    assert [e["type"] for e in events] == ["appear", "leave", "reconnecting", "connected"]
+    assert events[1]["time"] <= events[2]["time"] and events[1]["duration"] < 0.7
+
+
+def test_nobody_appears_while_one_of_several_that_are_recorded_is_lost(tmp_path: Path) -> None:
+    sources = [Scripted((0.6, 200), (0.7, None), (0.6, 20)), Scripted((1.9, 20), name="yard")]
+    events = told(sources, Watcher(), options=LiveOptions(record=tmp_path / "r.mkv"))
+    assert [(e["type"], e["source"]) for e in events] == [
+        (kind, "door") for kind in ("appear", "leave", "reconnecting", "connected")
+    ]
+    with av.open(str(tmp_path / "r.mkv")) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 20
+
+
+def test_after_a_short_outage_an_old_answer_is_no_event() -> None:
+    events = told([Scripted((0.6, 200), (0.02, None), (0.6, 20))], Watcher(0.15), screen=FakeScreen({}))
+    assert [e["type"] for e in events] == ["appear", "leave", "reconnecting", "connected"]
+    assert events[2]["time"] == events[3]["time"] < 0.7, "of the last picture before the gap"
+
+
+@pytest.mark.parametrize("error", [None, SourceError("door: unplugged")])
+@pytest.mark.parametrize("shown", [False, True])
+def test_whoever_was_in_a_source_that_ends_leaves_with_it(error: Exception | None, shown: bool) -> None:
+    """Not when the last of several sources ends."""
+    sources = [Scripted((0.5, 200), error=error), Scripted((1.5, 20), name="yard")]
+    events: list[tuple[str, bool]] = []
+    view = LiveView(
+        [(source, Watcher()) for source in sources],  # type: ignore[misc]
+        LiveOptions(),
+        screen=FakeScreen({}) if shown else None,
+        emit=lambda event: events.append((event["type"], sources[1].over)),
+    )
+    view.run()
+    assert events == [("appear", False), ("leave", False)]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facecam.cli import invoke
+from facecam.cli import facecam, invoke
+from facecam.cli.options import FiniteRange
 from facecam.cli.options import settings as options
 from facecam.errors import UsageFault
 from facecam.settings import Settings, load_config, min_face_pixels
@@ -65,6 +67,58 @@ def test_a_bad_config_is_one_line(text: str, said: str, own_home: Path, capsys: 
     assert invoke(["label", "x.mp4"]) == 2
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bench", "--seconds"],
+        ["run", "--max-seconds"],
+        ["run", "--fps"],
+        ["run", "--stall"],
+        ["run", "--threshold"],
+        ["run", "--max-false-names"],
+        ["run", "--min-face"],
+        ["label", "x.mp4", "--segment"],
+        ["label", "x.mp4", "--start"],
+        ["label", "x.mp4", "--end"],
+    ],
+)
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_what_is_no_number_is_refused(command: list[str], number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is less than nan, and nothing more: it is in no range, and comparisons alone let it into every one."""
+    assert invoke([*command, number]) == 2
+    error = capsys.readouterr().err
+    assert command[-1] in error and number in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_what_is_no_number_is_refused_in_config_and_environment(
+    number: str, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_home / "config.toml").write_text(f"threshold = {number}\n")
+    assert invoke(["run", "--headless", "--source", "x.mp4"]) == 2
+    assert "threshold" in capsys.readouterr().err
+    (own_home / "config.toml").unlink()
+    monkeypatch.setenv("FACECAM_THRESHOLD", number)
+    assert invoke(["run", "--headless", "--source", "x.mp4"]) == 2
+    assert "threshold" in capsys.readouterr().err
+
+
+def kinds(command: click.Command) -> Iterator[tuple[str | None, click.ParamType]]:
+    """Names and types of all parameters of a command and of those below it."""
+    yield from ((parameter.name, parameter.type) for parameter in command.params)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            inner = command.get_command(click.Context(command), name)
+            assert inner is not None
+            yield from kinds(inner)
+
+
+def test_every_number_of_the_command_line_must_be_one() -> None:
+    numbers = [(name, kind) for name, kind in kinds(facecam) if isinstance(kind, click.types.FloatParamType)]
+    assert len(numbers) > 5
+    assert [name for name, kind in numbers if not isinstance(kind, FiniteRange)] == []
 
 
 def test_a_bad_config_does_not_keep_help_away(own_home: Path) -> None:

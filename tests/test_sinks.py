@@ -387,6 +387,34 @@ def test_the_real_clip_keeps_times_and_sound(data: Path, folder: Path) -> None:
 # --- all or nothing -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("gap", [3600, 7 * 3600, 3 * 86400])
+def test_a_live_recording_keeps_its_times_over_a_long_gap(folder: Path, suffix: str, gap: int) -> None:
+    """An MP4 holds no step of more than 2^31 ticks; the picture from before the gap is shown again in it."""
+    import av
+
+    times = [k / 25 + (gap if k >= 10 else 0) for k in range(20)]
+    with VideoSink(folder / f"night{suffix}", INFO, live=True) as sink:
+        for k, time in enumerate(times):
+            sink.write(IMAGES[k], time)
+    assert sink.frames == 20
+    with av.open(str(folder / f"night{suffix}")) as video:
+        seen = [(float(f.time), number_of(f.to_ndarray(format="bgr24"))) for f in video.decode(video=0)]
+        assert video.duration == pytest.approx((gap + 20 / 25) * 1e6, abs=1e5)
+    filled = [(at, number) for at, number in seen if times[9] < at < times[10] - 1e-3]
+    assert {number for _, number in filled} <= {9} and len(filled) <= gap / 3600
+    kept = [(at, number) for at, number in seen if (at, number) not in filled]
+    assert [at for at, _ in kept] == pytest.approx(times, abs=1e-3)
+    assert [number for _, number in kept] == list(range(20))
+
+
+def test_a_clock_that_jumps_by_ages_holds_nobody_up(folder: Path) -> None:
+    with VideoSink(folder / "odd.mp4", INFO, live=True) as sink:
+        for k in range(5):
+            sink.write(IMAGES[k], k / 25 + (1e12 if k >= 2 else 0))
+    assert len(_stamps(folder / "odd.mp4", "video")[0]) == 5
+
+
 def test_an_exception_leaves_nothing(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), VideoSink(folder / "out.mp4", INFO) as sink:
         sink.write(IMAGES[0], 0.0)

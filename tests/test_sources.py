@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from facecam.errors import MediaError, SourceError
 from facecam.values import Frame, Image
 from facecam.video import camera, container, grabber
+from facecam.video.address import host_only
 from facecam.video.base import FrameSource
 from facecam.video.sources import (
     CameraSource,
@@ -678,6 +679,20 @@ def test_a_host_that_refuses_is_an_error_without_its_password(capfd: pytest.Capt
         ("http://[::1]:8080/v?user=ada&password=pw", "http://[::1]:8080/v?user=***&password=***"),
         ("rtsp://cam/user=admin&password=pw&channel=1", "rtsp://cam/user=***&password=***&channel=***"),
         ("http://host/@ada/live", "http://host/@ada/live"),
+        ("http://10.0.0.7:80/live@2", "http://10.0.0.7:80/live@2"),
+        ("rtsp://ada:p@ss/word@cam.local:1/stream", "rtsp://cam.local:1/stream"),
+        ("rtsp://ada:123/word@cam.local:1/stream", "rtsp://cam.local:1/stream"),
+        ("http://ada:123/word@cam.local:1/stream", "http://cam.local:1/stream"),
+        ("rtsp://ada:12#34@cam.local/s", "rtsp://cam.local/s"),
+        ("rtsp://ada:p@1#34@cam.local/s", "rtsp://cam.local/s"),
+        ("rtsp://ada:p?w@cam.local:554/s", "rtsp://cam.local:554/s"),
+        ("http://proxy:1984/rtsp://ada:pw@cam.local/s", "http://cam.local/s"),
+        ("http://127.0.0.1:1984/v?src=rtsp://ada:pw@cam.local/s&n=1", "http://127.0.0.1:1984/v?src=***&n=***"),
+        ("http://host/v?token=a/b?c@d#e", "http://host/v?token=***"),
+        ("rtsp://cam.local:554/user=ada&password=p@ss&channel=1", "rtsp://***"),  # who knows where the host begins
+        ("udp://@239.0.0.1:1234", "udp://239.0.0.1:1234"),
+        ("rtsp:/ada:a://b@cam.local/s", "cam.local/s"),
+        ("/dev/v4l/by-id/usb-cam@2", "/dev/v4l/by-id/usb-cam@2"),
     ],
 )
 def test_credentials_are_hidden(url: str, shown: str) -> None:
@@ -692,6 +707,33 @@ def test_no_password_survives(secret: str, port: str) -> None:
     shown = hide_credentials(f"rtsp://user:{secret}@camera.invalid{port}/live?key={secret}")
     assert secret not in shown.replace("camera.invalid", "")
     assert "camera.invalid" in shown
+
+
+#: None of these is in the rest of the addresses below.
+_PASSWORDS = st.text("ZQ7@/#?:=", min_size=1, max_size=12)
+
+
+@given(st.sampled_from(["rtsp", "rtsps", "rtmp", "http", "https", "mqtt"]), _PASSWORDS, st.sampled_from(["", ":554"]))
+def test_no_character_of_a_password_survives(scheme: str, secret: str, port: str) -> None:
+    for more in ("", "/", "/live", f"/live?key={secret}", f"?key={secret}#{secret}", "/live@2"):
+        shown = hide_credentials(f"{scheme}://user:{secret}@camera.invalid{port}{more}")
+        assert not set(shown) & set("ZQ7") and "user" not in shown
+        assert not set(host_only(shown)) & set("ZQ7")
+
+
+@given(_PASSWORDS)
+def test_no_character_of_a_value_survives(secret: str) -> None:
+    for start in ("http://camera.invalid", "http://127.0.0.1:80", "rtsp://camera.invalid:554"):
+        shown = hide_credentials(f"{start}/live?a=1&key={secret}&b=2")
+        assert not set(shown.removeprefix(start)) & set("ZQ7")
+
+
+@pytest.mark.parametrize("spec", ["rtsp:/ada:hunter2@cam/x", "RTSP:ada:hunter2@cam/x", "http:/u:hunter2@h"])
+def test_an_address_with_a_slash_too_few_is_told_without_it(spec: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source(spec)
+    assert "hunter2" not in str(caught.value) and "://" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_open_source_chooses(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

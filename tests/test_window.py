@@ -81,13 +81,39 @@ def test_keys_reach_the_program_and_nothing_is_printed(display: str) -> None:
     assert shown.stdout.readline() == "open\n"
     number = _window_id(display)
     _xdotool(display, "windowfocus", "--sync", number)
-    for key in ("s", "shift+b", "F1", "Escape", "q"):
+    for key in ("s", "shift+b", "F1", "Left", "Up", "Right", "Down", "Num_Lock", "m", "Num_Lock", "Escape", "q"):
         _xdotool(display, "key", key)
         time.sleep(0.15)
     out, errors = shown.communicate(timeout=20)
-    assert out.split() == ["s", "b", "esc", "q", "still", "open"]
+    assert out.split() == ["s", "b", "m", "esc", "q", "still", "open"]
     assert errors == ""
     assert shown.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        (-1, None),
+        (ord("q"), "q"),
+        (ord("S"), "s"),
+        (27, "esc"),
+        (0x100000 | ord("r"), "r"),  # GTK, NumLock
+        (0x120000 | ord("R"), "r"),  # and CapsLock
+        (0x10001B, "esc"),
+        (0xFF1B, "esc"),
+        (0xFF51, None),  # Left, whose last byte is Q
+        (0x10FF51, None),
+        (0xFF52, None),
+        (0xFF53, None),
+        (0xFFE1, None),
+        (0x250000, None),  # Left on Windows
+        (0xF702, None),  # and on macOS
+        (13, None),
+        (127, None),
+    ],
+)
+def test_only_characters_and_escape_are_keys(code: int, key: str | None) -> None:
+    assert window._key(code) == key
 
 
 def test_the_picture_is_really_on_the_screen(display: str, tmp_path: Path) -> None:

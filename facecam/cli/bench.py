@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facecam.cli import common
+from facecam.cli.options import FiniteRange
 from facecam.cli.options import settings as setting_options
 from facecam.cli.progress import bar
 from facecam.errors import UsageFault
@@ -42,7 +43,7 @@ _LIVE_SECONDS = 10.0
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.5, 86400),
+    type=FiniteRange(0.5, 86400),
     help="How long to measure; default: a file whole, everything else 10 s.",
 )
 @_JSON
@@ -90,14 +91,16 @@ def models(json_file: Path | None, settings: Settings) -> int:
 
 def _measured(source: str, seconds: float | None, settings: Settings) -> Report:
     from facecam.bench.measure import measure_file, measure_live
-    from facecam.video.address import SCHEMES, scheme_of
+    from facecam.video.address import SCHEMES, hide_credentials, scheme_of
     from facecam.video.devices import is_device
     from facecam.video.sources import open_source
 
     camera = source == "camera" or (source.isascii() and source.isdigit() and len(source) <= 4)
     camera = camera or scheme_of(source) in SCHEMES or is_device(source)
     if not camera and source != "synthetic" and not Path(source).is_file():
-        raise UsageFault(f"--source takes a video file, camera or synthetic; {source} is none of these")
+        raise UsageFault(
+            f"--source takes a video file, camera or synthetic; {hide_credentials(source)} is none of these"
+        )
     with ExitStack() as stack:
         engine = common.open_engine(settings)
         gallery = common.open_gallery()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from facecam.cli import common
+from facecam.cli.options import FiniteRange
 from facecam.cli.options import settings as setting_options
 from facecam.cli.printing import count
 from facecam.cli.progress import AUTO, MODES, run_progress
@@ -75,10 +76,10 @@ class _Work:
 @click.option("--resume", is_flag=True, help="Go on with what the index has; do again only what changed.")
 @click.option("--people", metavar="NAMES", help="Give only these names, with commas between.")
 @click.option("--every", metavar="N|Ss", help="Look at each Nth frame of a video (5), or one in S seconds (2s).")
-@click.option("--start", type=float, metavar="SECONDS", help="Of videos, leave out what comes before.")
-@click.option("--end", type=float, metavar="SECONDS", help="Of videos, leave out what comes from here on.")
+@click.option("--start", type=FiniteRange(0), metavar="SECONDS", help="Of videos, leave out what comes before.")
+@click.option("--end", type=FiniteRange(0), metavar="SECONDS", help="Of videos, leave out what comes from here on.")
 @click.option(
-    "--segment", type=click.FloatRange(1.0, 3600.0), default=60.0, show_default=True, metavar="SECONDS",
+    "--segment", type=FiniteRange(1.0, 3600.0), default=60.0, show_default=True, metavar="SECONDS",
     help="Length of the pieces in which a long video is analysed, kept and given to workers.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(0, 256), default=0, metavar="N", help="Use N processes; 0: this one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,13 +14,23 @@ from facecam.settings import SETTING_FIELDS, Settings, min_face_pixels, seconds_
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class FiniteRange(click.FloatRange):
+    """A number in a range. Click's own takes nan, which no comparison finds outside of any, and endless ones."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
 def _type(name: str) -> Any:
     meta = SETTING_FIELDS[name].metadata
     if "choices" in meta:
         return click.Choice(meta["choices"])
     if "low" in meta:
         whole = isinstance(SETTING_FIELDS[name].default, int)
-        return (click.IntRange if whole else click.FloatRange)(meta["low"], meta["high"])
+        return (click.IntRange if whole else FiniteRange)(meta["low"], meta["high"])
     return str
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from facecam.cli import common
+from facecam.cli.options import FiniteRange
 from facecam.cli.options import settings as setting_options
 from facecam.cli.printing import count
 from facecam.errors import SourceError
@@ -113,8 +114,8 @@ class _Run(click.Command):
 @click.option("--blur", is_flag=True, help="Blur unknown faces.")
 @click.option("--width", type=click.IntRange(16, 16384), help="Width to ask of a camera, pixels.")
 @click.option("--height", type=click.IntRange(16, 16384), help="Height to ask of a camera, pixels.")
-@click.option("--fps", type=click.FloatRange(1, 1000), help="Rate to ask of a camera, frames a second.")
-@click.option("--max-seconds", type=click.FloatRange(0.1), help="Stop after this many seconds.")
+@click.option("--fps", type=FiniteRange(1, 1000), help="Rate to ask of a camera, frames a second.")
+@click.option("--max-seconds", type=FiniteRange(0.1), help="Stop after this many seconds.")
 @setting_options(
     "threshold",
     "max_false_names",

@@ -18,7 +18,7 @@ class _Presence:
     since: float
     last: float
     track: int
-    best: float
+    best: float | None
     unknown: int | None = None
 
 
@@ -38,17 +38,18 @@ class Attendance:
             name = sighting.match.name
             # A stranger with a number is one person however many tracks; without one, each track is somebody.
             key = (name, 0 if name is not None else -(sighting.unknown or 0) or sighting.track)
-            similarity = sighting.match.similarity or 0.0
+            similarity = sighting.match.similarity
             if key not in self._present:
                 # A track whose answer turned: what it was called before leaves at once.
                 for other in [k for k, p in self._present.items() if p.track == sighting.track and k != key]:
                     self._leave(other, moment)
                 self._present[key] = _Presence(moment, moment, sighting.track, similarity)
                 self._present[key].unknown = sighting.unknown
-                self._say("appear", key, moment, {"similarity": _rounded(sighting.match.similarity)})
+                self._say("appear", key, moment, {"similarity": _rounded(similarity)})
             presence = self._present[key]
             presence.last, presence.track = moment, sighting.track
-            presence.best = max(presence.best, similarity)
+            if similarity is not None and (presence.best is None or similarity > presence.best):
+                presence.best = similarity
         for key in [k for k, p in self._present.items() if moment - p.last > GONE_AFTER]:
             self._leave(key, self._present[key].last)
 
@@ -67,7 +68,7 @@ class Attendance:
 
     def _leave(self, key: tuple[str | None, int], moment: float) -> None:
         presence = self._present[key]
-        more = {"duration": round(moment - presence.since, 3), "similarity": round(presence.best, 4)}
+        more = {"duration": round(moment - presence.since, 3), "similarity": _rounded(presence.best)}
         self._say("leave", key, moment, more)
         del self._present[key]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -50,7 +51,8 @@ class Channel:
         self._attendance = Attendance(self.name, emit)
         self._note = note
         self._bell = bell
-        self._newest: Frame | None = None
+        self._newest: tuple[Frame, Status] | None = None  # with the connection that it came by
+        self._begin = -math.inf  # time of the first frame of this connection
         self._stopping = self._over = False
         self._told: float | None = None
         self._silent = 0
@@ -71,23 +73,33 @@ class Channel:
         return self._newest is not None or (self._over and not self.ended)
 
     def take(self) -> Frame | None:
-        """The newest frame, if there is one that was not taken yet."""
+        """The newest frame, if there is one that was not taken yet; what has become of the connection is reported."""
         with self._bell:
-            frame, self._newest = self._newest, None
-            self.ended = self.ended or (self._over and frame is None)
+            newest, self._newest = self._newest, None
+            status = self._status() if newest is None else newest[1]
+            ended = self._over and newest is None
             self._bell.notify_all()
-        if frame is not None:
-            self.frame = frame
-        return frame
+        self._update(status)
+        if newest is not None:
+            self.frame = newest[0]
+            if self.fresh:
+                self._begin = self.frame.time
+        if ended and not self.ended:
+            self.ended = True
+            self._attendance.close(self.moment)
+        return None if newest is None else self.frame
 
     @property
     def moment(self) -> float:
         """Time of the last frame taken, seconds from the source's start."""
         return 0.0 if self.frame is None else self.frame.time - self.source.info.start_time
 
-    def update(self) -> None:
-        """Note and report what has become of the connection; everybody leaves when it is lost."""
+    def _status(self) -> Status:
         status: Status = getattr(self.source, "status", self.status)
+        return status
+
+    def _update(self, status: Status) -> None:
+        """Note and report what has become of the connection; everybody leaves when it is lost."""
         if status is self.status:
             return
         was, self.status = self.status, status
@@ -113,11 +125,17 @@ class Channel:
         self._note(f"{self.name}: {status.reason}; reconnecting{more}")
 
     def see(self) -> list[Sighting]:
-        """The sightings as of the frame taken last; they are reported, too."""
-        if self.frame is None:
+        """The sightings as of the frame taken last; an answer from before a loss tells nothing of a frame after it."""
+        snapshot = self.lane.snapshot
+        if self.frame is None or self.frame.time >= self._begin > snapshot.time:
             return []
-        sightings = self.lane.snapshot.at(self.frame.time)
-        self._attendance.update(self.moment, sightings)
+        return snapshot.at(self.frame.time)
+
+    def report(self) -> list[Sighting]:
+        """The same, told as events; on the last picture of a source that is lost or over nobody comes or goes."""
+        sightings = self.see()
+        if self.frame is not None and self.status.connected and not (self.ended or self.fresh):
+            self._attendance.update(self.moment, sightings)
         return sightings
 
     def stop(self) -> None:
@@ -140,7 +158,7 @@ class Channel:
                 with self._bell:
                     if keep_all:
                         self._bell.wait_for(lambda: self._newest is None or self._stopping)
-                    self._newest = frame
+                    self._newest = frame, self._status()
                     self._bell.notify_all()
             if keep_all:
                 self.source.close()

@@ -93,8 +93,9 @@ class Courier(threading.Thread):
                     self._note(f"{self._post.name}: {error}; events wait and are sent again")
                 self._pause(self._wait(failures))
                 continue
-            except Refused as error:
-                self._note(f"{self._post.name}: {error}; the event is dropped")
+            except Exception as error:  # a fault of the post itself must not end the delivery of what comes after
+                why = str(error) if isinstance(error, Refused) else f"failed ({type(error).__name__})"
+                self._note(f"{self._post.name}: {why}; the event is dropped")
                 self._done(event, delivered=False)
                 continue
             self._done(event, delivered=True)

@@ -171,7 +171,6 @@ class LiveView:
         for channel in self._channels:
             over = channel.ended
             frame = channel.take()
-            channel.update()
             if frame is not None:
                 self._worker.give(channel.lane, frame, fresh=channel.fresh)
                 channel.fresh = False
@@ -187,27 +186,24 @@ class LiveView:
         return not all(channel.ended for channel in self._channels)
 
     def _show(self, news: list[Channel]) -> None:
-        seen = {}
-        for channel in news:
-            seen[channel] = channel.see()
-            self._outcome.names |= {s.match.name for s in seen[channel] if s.match.name is not None}
+        for channel in self._channels:
+            self._outcome.names |= {s.match.name for s in channel.report() if s.match.name is not None}
         if self._screen is None and self._sink is None and self._record_to is None:
             return
         now = time.monotonic()
         if self._grids is not None:
             if now - self._shown < 1 / _GRID_RATE:
                 return
-            # Those that came in between and were not drawn then.
-            seen = {channel: channel.see() for channel in self._channels}
         elif not news and now - self._shown < _IDLE:
             return
         self._shown = now
         look = Look(self._options.mirror, self._options.blur)
+        seen = {channel: channel.see() for channel in self._channels}
         if news and (self._sink is not None or self._record_to is not None):
             self._write(self._compose(seen, look, None), news[0])
         if self._screen is not None:
             self._times += [now] * bool(news)
-            image = self._compose(seen or {self._channels[0]: self._channels[0].see()}, look, self._hud())
+            image = self._compose(seen, look, self._hud())
             self._key(self._screen.show(image), image)
             self._quit = self._quit or self._screen.closed
 

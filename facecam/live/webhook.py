@@ -18,6 +18,8 @@ from facecam.video.address import host_only, scheme_of
 
 #: Answers after which trying again may help, beside 500 and more; others mean that this event is not wanted.
 _TRANSIENT: Final = frozenset({408, 425, 429})
+#: What may stand in a path or query as it is (RFC 3986), what is coded already included; the rest is coded as UTF-8.
+_PLAIN: Final = "%/?:@!$&'()*+,;=[]"
 
 
 class WebPost:
@@ -36,7 +38,7 @@ class WebPost:
             host, port = parts.hostname, parts.port
         except ValueError:
             host = port = None
-        if scheme_of(url) not in ("http", "https") or not host:
+        if scheme_of(url) not in ("http", "https") or not host or " " in host or not host.isprintable():
             raise UsageFault(f"--webhook takes an address http://... or https://..., not {host_only(url)}")
         self.name = f"webhook {host_only(url)}"
         self._headers = {"Content-Type": "application/json", "User-Agent": "facecam"}
@@ -45,7 +47,8 @@ class WebPost:
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         place = f"[{host}]" if ":" in host else host
         where = place + (f":{port}" if port else "")
-        self._url = urllib.parse.urlunsplit((parts.scheme, where, parts.path or "/", parts.query, ""))
+        path, query = (urllib.parse.quote(part, _PLAIN) for part in (parts.path or "/", parts.query))
+        self._url = urllib.parse.urlunsplit((parts.scheme, where, path, query, ""))
         # Events name people: they go where the user said, and nowhere that a server redirects to.
         secure = urllib.request.HTTPSHandler(context=tls or trusting(None))
         self._opener = urllib.request.build_opener(_NoRedirect, secure)

@@ -35,6 +35,10 @@ _AVX512 = 256
 #: H.264 marks times of a live source in this unit (that of MPEG), seconds.
 _TICK = Fraction(1, 90_000)
 _LIMITED = 1
+#: MP4 and MOV hold no step of more than 2^31 ticks (6.6 h): a live recording shows the last picture again this often.
+_LONGEST_STEP = 6 * 3600 * 90_000
+#: A gap of more steps (a year) is a clock that is wrong.
+_MOST_STEPS = 1500
 #: A live recording reaches the disk in pieces of this length, seconds: as much is lost when the process is killed.
 _PIECE = 0.5
 
@@ -125,10 +129,12 @@ class VideoSink:
         self._colours = colours or Colours()
         self._size = info.width + info.width % 2, info.height + info.height % 2
         kind = _format_of(self.path)
+        self._fills = live and kind != "matroska"
         self._pending: _Target = _InPlace(path) if live else Pending(path, overwrite=overwrite)
         self._container: Any = None
         self._audio: AudioTrack | None = None
         self._last: int | None = None
+        self._held: Any = None  # the last picture, where gaps are filled with it
         self._open = True
         try:
             with self._explained():
@@ -208,12 +214,23 @@ class VideoSink:
         # Times that stand still or go back (a join of two files) would be refused.
         coded.pts = ticks if self._last is None else max(ticks, self._last + 1)
         coded.time_base = self._base
-        self._last = coded.pts
         with self._explained():
+            self._bridge(coded.pts)
             self._container.mux(self._stream.encode(coded))
             if self._audio:
                 self._audio.pump(time)
+        self._last = coded.pts
+        if self._fills:
+            self._held = coded
         self.frames += 1
+
+    def _bridge(self, ticks: int) -> None:
+        """Show the picture before again until ``ticks``, where that is more than a step away."""
+        if self._held is None or self._last is None or ticks - self._last > _MOST_STEPS * _LONGEST_STEP:
+            return
+        for moment in range(self._last + _LONGEST_STEP, ticks, _LONGEST_STEP):
+            self._held.pts = moment
+            self._container.mux(self._stream.encode(self._held))
 
     def close(self) -> None:
         """Finish the file and let it appear. Without a single picture there is nothing to appear.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from facecam.errors import MediaError, SourceError
 from facecam.values import Frame, Image, SourceInfo
-from facecam.video.address import SCHEMES, hide_credentials, scheme_of
+from facecam.video.address import SCHEMES, hide_credentials, mistyped, scheme_of
 from facecam.video.base import FrameSource, Source
 from facecam.video.camera import CameraSource
 from facecam.video.container import FileSource
@@ -166,6 +166,8 @@ def open_source(
         text = text[len("file://") :]
     elif scheme and not Path(text).exists():
         raise SourceError(f"{hide_credentials(text)}: unknown kind of address; known are {', '.join(SCHEMES)}")
+    elif (meant := mistyped(text)) and not Path(text).exists():
+        raise SourceError(f"{meant}: an address begins with {meant}://; correct what stands before the host")
     try:
         source: FrameSource = FileSource(text if scheme else os.fspath(spec))
     except MediaError as error:

@@ -18,7 +18,8 @@ from facecam.values import Image
 
 #: A first window is no larger than this, pixels; people can pull it larger.
 _MAX_SIZE = (1280, 800)
-_ESCAPE = 27
+#: Escape: as a character, and as X11 numbers it.
+_ESCAPE = (0x1B, 0xFF1B)
 #: Longest wait for a screen's answer when it is asked by a second process, seconds.
 _PROBE_SECONDS = 20.0
 _HEADLESS = "run with --headless, or on a machine with a screen"
@@ -63,7 +64,7 @@ class Window:
             self._closed = True
             return None
         cv2.imshow(self._title, image)
-        code = cv2.waitKey(1)
+        code = cv2.waitKeyEx(1)
         if self._gone():
             self._closed = True
         return _key(code)
@@ -107,10 +108,14 @@ class Window:
 
 
 def _key(code: int) -> str | None:
-    if code < 0:
+    """The key of a code of `cv2.waitKeyEx`: 16 bits of the toolkit's own, above them what GTK says of Shift and locks.
+
+    All 16 count: X11's number of the left arrow is 0xFF51, whose last byte is a Q.
+    """
+    if code == -1:
         return None
-    code &= 0xFF
-    if code == _ESCAPE:
+    code &= 0xFFFF
+    if code in _ESCAPE:
         return "esc"
     return chr(code).lower() if 32 <= code < 127 else None
 
