@@ -12,6 +12,7 @@ import pytest
 from facecam.cli import invoke
 from facecam.people.gallery import Gallery
 from facecam.video.photos import read_photo
+from tests.fakes import make_clip
 from tests.support import ASTRONAUT, COFFEE, HOPPER, portrait
 
 
@@ -172,6 +173,24 @@ def test_a_video_gives_samples_that_differ(tmp_path: Path, capsys: pytest.Captur
     assert 1 <= first <= 3
     assert invoke(["enroll", "--name", "Grace", "--samples", "3", str(path)]) == 0
     assert people()["Grace"] == first, "the same frames are not enrolled twice"
+
+
+@pytest.mark.parametrize("samples", [1, 3, 5])
+def test_an_ordinary_video_gives_that_many_samples(
+    samples: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hand before a moving head: views that come again, some better than before, and more than are kept."""
+    face = cv2.resize(portrait("grace_hopper"), (384, 450))
+    images = []
+    for k in range(120):
+        image = cv2.warpAffine(face, cv2.getRotationMatrix2D((192, 225), 15 * np.sin(k / 9), 1), (384, 450))
+        hand = int(192 + 70 * np.sin(k / 14)), int(200 + 50 * np.cos(k / 10))
+        cv2.circle(image, hand, 26, (90, 120, 170), -1)
+        images.append(np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 + 0.9 * abs(np.sin(k / 31))), np.uint8))
+    path = make_clip(tmp_path / "me.mp4", images)
+    assert invoke(["enroll", "--name", "Grace", "--samples", str(samples), str(path)]) == 0
+    assert people() == {"Grace": samples}
+    assert capsys.readouterr().out.count("me.mp4 at ") == samples
 
 
 def test_a_full_gallery_disk_enrols_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
