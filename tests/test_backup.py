@@ -282,6 +282,131 @@ Gallery.open(Path(sys.argv[1])).remove("Person 0")
     assert traces(tmp_path, [b"Person 0", *secrets_of(0)]) == []
 
 
+# A backup under another name, out of reach, or in another place
+
+
+SECRETS = [b"Person 0", *secrets_of(0), *secrets_of(1)]
+
+
+@pytest.mark.parametrize("backed_up", ["plain", "link", "dots"])
+@pytest.mark.parametrize("removed", ["plain", "link", "dots"])
+def test_a_home_spelled_otherwise_is_the_same(path: Path, tmp_path: Path, backed_up: str, removed: str) -> None:
+    filled(path)
+    (tmp_path / "link").symlink_to(path.parent)
+    homes = {"plain": path.parent, "link": tmp_path / "link", "dots": path.parent / ".." / "link"}
+    with Gallery.open(homes[backed_up] / path.name) as gallery:
+        backup.back_up(gallery, tmp_path / "link" / ".." / "copy.db")
+    with Gallery.open(homes[removed] / path.name) as gallery:
+        done = gallery.remove("Person 0")
+    assert done.renewed == (tmp_path / "copy.db",) and done.stale == ()
+    assert traces(tmp_path, SECRETS) == []
+
+
+def test_a_backup_noted_by_an_earlier_facecam_is_found_by_its_real_path(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(filled(path).parent)
+    with Gallery.open(path) as gallery:
+        gallery.store.backup_to(tmp_path / "copy.db")
+        with gallery.store.atomic() as db:
+            noted = json.dumps([[str(tmp_path / "link" / path.name), str(tmp_path / "link" / ".." / "copy.db")]])
+            db.execute("INSERT INTO meta VALUES ('backups', ?)", (noted,))
+        assert gallery.remove("Person 0").renewed == (tmp_path / "copy.db",)
+    assert traces(tmp_path, SECRETS) == []
+
+
+def test_a_link_left_in_a_moved_backup_s_place_is_followed(path: Path, tmp_path: Path) -> None:
+    copy, real = tmp_path / "copy.db", tmp_path / "disk" / "real.db"
+    real.parent.mkdir()
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, copy)
+        copy.rename(real)
+        copy.symlink_to(real)
+        assert gallery.remove("Person 0").renewed == (real,)
+        assert copy.is_symlink() and traces(tmp_path, SECRETS) == []
+        gallery.add("Late", [sample(500)])
+        assert backup.back_up(gallery, copy, replace=True).path == real
+        assert copy.is_symlink() and "Late" in saved(real)
+
+
+def test_a_backup_out_of_reach_is_named_and_made_anew_when_it_is_back(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    """Its disk is unplugged: the folder is gone, not only the file, which would have been moved or deleted."""
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    disk.mkdir()
+    near = tmp_path / "near.db"
+    assert run("backup", disk / "copy.db")[0] == 0 and run("backup", near)[0] == 0
+    disk.rename(away)
+    code, out, err = run("remove", "bob", "-y")
+    assert code == 1 and f"Made anew without bob: the backup {near}" in out
+    assert f"the backup {disk}/copy.db" in err and "bob" in err and err.count("\n") == 1
+    code, _, err = run("remove", "Ada Lovelace", "-y")
+    assert code == 1 and "copy.db" in err
+    assert run("list")[2] == "", "told once by each removal"
+    near_before, good = near.stat().st_mtime_ns, (enrolled / "gallery.db.last-good").exists()
+    away.rename(disk)
+    code, out, err = run("list", "--json")
+    assert code == 0 and json.loads(out) and f"the backup {disk}/copy.db" in err and err.count("\n") == 1
+    assert set(saved(disk / "copy.db")) == set(saved(enrolled / "gallery.db"))
+    assert near.stat().st_mtime_ns == near_before and good
+    assert run("list")[2] == ""
+
+
+def test_a_folder_that_is_back_without_the_backup_ends_the_waiting(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "disk" / "copy.db"
+    copy.parent.mkdir()
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, copy)
+        copy.unlink()
+        copy.parent.rmdir()
+        assert gallery.remove("Person 0").stale == (copy,)
+    copy.parent.mkdir()
+    Gallery.open(path).close()
+    with Gallery.open(path) as gallery:
+        assert gallery.remove("Person 1").stale == () and gallery.store.value("owed") is None
+
+
+def test_what_a_finished_erasing_did_is_told(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    copy, gone = tmp_path / "copy.db", tmp_path / "disk" / "copy.db"
+    gone.parent.mkdir()
+    assert run("backup", copy)[0] == 0 and run("backup", gone)[0] == 0
+    gone.parent.rename(tmp_path / "away")
+    with Gallery.open() as gallery, gallery.store.atomic() as db:
+        db.execute("DELETE FROM person WHERE name = 'bob'")
+        mark_erase(db)
+    code, out, err = run("list", "--json")
+    assert code == 0 and json.loads(out)
+    assert f"the backup {copy}\n" in err and f"the backup {gone}" in err
+
+
+def test_a_linked_gallery_that_was_damaged_goes_with_whom_it_held(path: Path, tmp_path: Path) -> None:
+    real = tmp_path / "disk" / "people.db"
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, tmp_path / "copy.db")
+    real.parent.mkdir()
+    path.rename(real)
+    path.symlink_to(real)
+    data = real.read_bytes()
+    real.write_bytes(data[:4096] + os.urandom(4096) + data[8192:])
+    restored = backup.restore(path, tmp_path / "copy.db")
+    assert restored.damaged and restored.aside is not None and not restored.aside.is_symlink()
+    assert path.is_symlink() and len(saved(real)) == 3
+    with Gallery.open(path) as gallery:
+        assert gallery.remove("Person 0").backups == (restored.aside,)
+    assert traces(tmp_path, SECRETS) == []
+
+
+def test_copies_beside_a_link_go_too(path: Path, tmp_path: Path) -> None:
+    """Where an earlier facecam kept them; now they lie beside the file that the link leads to."""
+    real = tmp_path / "disk" / "people.db"
+    real.parent.mkdir()
+    filled(path).rename(real)
+    path.symlink_to(real)
+    beside = [files.last_good(path), files.aside_name(path, "20260101T000000Z")]
+    with Gallery.open(path) as gallery:
+        for copy in beside:
+            gallery.store.backup_to(copy)
+        gallery.remove("Person 0")
+    assert traces(tmp_path, SECRETS) == []
+
+
 # Commands
 
 

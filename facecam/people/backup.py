@@ -57,14 +57,14 @@ def back_up(gallery: Gallery, file: Path, *, replace: bool = False) -> Copied:
         UsageFault: ``file`` is the gallery itself.
         OutputError: it exists (without ``replace``) or cannot be written.
     """
-    file = file.absolute()
-    shown = escaped(str(file))
+    shown = escaped(str(file.absolute()))
     if os.path.realpath(file) == os.path.realpath(gallery.path):
         raise UsageFault(f"{shown}: is the gallery itself; name another file")
     if not replace and os.path.lexists(file):
         raise OutputError(f"{shown}: exists already; use --overwrite or name another file")
     if os.path.lexists(file) and not file.is_file():
         raise OutputError(f"{shown}: is not a regular file; name a file to write")
+    file = copies.real(file)  # a link stays one
     copies.remember(gallery.store, file)
     gallery.store.backup_to(file)
     people, samples = _counted(gallery.store)
@@ -100,7 +100,7 @@ def restore(path: Path, file: Path | None = None) -> Restored:
         GalleryDamaged, GalleryError: the backup is no whole gallery, or of a newer facecam.
         OutputError: the home cannot be written.
     """
-    path = path.absolute()
+    path = copies.real(path)
     source = file.absolute() if file is not None else newest(path)
     if not source.is_file():
         raise SourceError(f"{escaped(str(source))}: no such file; name a file of facecam people backup")
@@ -147,6 +147,7 @@ def newest(path: Path) -> Path:
     Raises:
         SourceError: there is none.
     """
+    path = copies.real(path)
     found = files.backups(path)
     if not found:
         raise SourceError(

@@ -46,15 +46,30 @@ class Erased:
 
 
 class Database:
-    """One open file. May be used from several threads; transactions exclude each other."""
+    """One open file. May be used from several threads; transactions exclude each other.
 
-    def __init__(self, connection: Connection, path: Path, kind: Kind, obstacle: str | None) -> None:
-        """Use `open_database`. ``obstacle`` says why nothing can be written, None if it can."""
+    Attributes:
+        path: without links. obstacle: why nothing can be written, None if it can.
+        resumed: what was erased at the opening, since an earlier erasing was interrupted or could not reach a
+            backup; None if nothing was.
+    """
+
+    def __init__(
+        self, connection: Connection, path: Path, kind: Kind, obstacle: str | None, links: tuple[Path, ...] = ()
+    ) -> None:
+        """Use `open_database`.
+
+        Args:
+            obstacle: says why nothing can be written, None if it can.
+            links: that led to ``path``; beside them an earlier facecam kept its copies.
+        """
         self._connection = connection
+        self._links = links
         self._lock = threading.RLock()
         self.path = path
         self.kind = kind
         self.obstacle = obstacle
+        self.resumed: Erased | None = None
 
     def close(self) -> None:
         with self._lock:
@@ -150,10 +165,11 @@ class Database:
         stale: tuple[Path, ...] = ()
         try:
             with self.atomic():  # under the lock, or another process's migration might lose its copy
-                for copy in (*files.backups(self.path), *files.kept_aside(self.path), *files.leftovers(self.path)):
-                    copy.unlink(missing_ok=True)
-                    if copy != files.last_good(self.path):  # not told: the command that asked makes it anew
-                        gone.append(copy)
+                for path in (self.path, *self._links):
+                    for copy in (*files.backups(path), *files.kept_aside(path), *files.leftovers(path)):
+                        copy.unlink(missing_ok=True)
+                        if copy != files.last_good(path):  # not told: the command that asked makes it anew
+                            gone.append(copy)
             with self._lock, sqlite.translated(self.path, self.kind, files_too=True):
                 db = self._connection
                 sqlite.vacuum(db, self.path.stat().st_size)
@@ -221,7 +237,8 @@ def open_database(path: Path, kind: Kind, *, create: bool = True, ask: Callable[
         kind.error: written by a newer facecam, or locked for `sqlite.PATIENCE` seconds.
         OutputError: it cannot be opened, created or migrated (permission, disk full).
     """
-    path = path.absolute()
+    given = path.absolute()
+    path = copies.real(given)  # where SQLite keeps the log
     with sqlite.translated(path, kind, files_too=True), contextlib.ExitStack() as undo:
         if not files.present(path, kind.noun, kind.damaged):
             if not create:
@@ -245,9 +262,11 @@ def open_database(path: Path, kind: Kind, *, create: bool = True, ask: Callable[
             migrate(db, kind, path)
         db.ask = ask
         undo.pop_all()
-        opened = Database(db, path, kind, obstacle)
+        opened = Database(db, path, kind, obstacle, (given,) if given.is_symlink() else ())
         if obstacle is None and opened.value("erase"):
-            opened.erase()  # a removal was interrupted between its commit and its erasing
+            opened.resumed = opened.erase()  # a removal was interrupted between its commit and its erasing
+        elif obstacle is None and (renewed := copies.make_good(opened)):
+            opened.resumed = Erased((), None, renewed)
         return opened
 
 
