@@ -471,6 +471,41 @@ def test_consent(run: Any, enrolled: Path, tmp_path: Path, monkeypatch: pytest.M
     assert json.loads(run("show", "bob", "--json")[1])["consent"] is None
 
 
+def test_withdrawing_consent_tells_what_went_with_the_note(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    copy, aside = tmp_path / "copy.db", enrolled / "gallery.db.aside-20260101T000000Z"
+    assert run("consent", "bob", "--note", "signed form 7")[0] == 0
+    assert run("backup", copy)[0] == 0
+    aside.write_bytes(copy.read_bytes())
+    code, out, err = run("consent", "bob", "--withdrawn")
+    assert (
+        code == 0
+        and err == ""
+        and out.splitlines()
+        == [
+            "bob: no consent is noted",
+            f"Deleted as well, since it held the note on bob: {aside}",
+            f"Made anew without the note on bob: the backup {copy}",
+        ]
+    )
+    assert traces(tmp_path, [b"signed form 7"]) == []
+    assert run("consent", "bob", "--note", "signed form 7")[0] == 0
+    done = json.loads(run("consent", "bob", "--withdrawn", "--json")[1])
+    assert done["consent"] is None and done["renewed"] == [str(copy)] and done["stale"] == []
+
+
+def test_without_a_note_there_is_nothing_to_withdraw(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    """The user's backup, and what was kept aside, are not to be touched for it."""
+    copy, aside = tmp_path / "copy.db", enrolled / "gallery.db.aside-20260101T000000Z"
+    assert run("backup", copy)[0] == 0
+    aside.write_bytes(copy.read_bytes())
+    assert run("rename", "bob", "Bob")[0] == 0
+    code, out, err = run("consent", "Bob", "--withdrawn")
+    assert (code, out, err) == (0, "Bob: no consent is noted\n", "")
+    assert aside.exists() and run("consent", "nobody", "--withdrawn")[0] == 10
+    with Gallery.open(copy) as kept:
+        assert "bob" in [person.name for person in kept.people()]
+
+
 def test_a_merge_keeps_the_consent(path: Path) -> None:
     with Gallery.open(filled(path)) as gallery:
         gallery.set_consent("Person 0", "yes", "2026-01-30")

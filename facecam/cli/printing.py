@@ -108,6 +108,16 @@ class _Done(Protocol):
     def problem(self) -> str | None: ...
 
 
+def erased_facts(done: _Done) -> dict[str, Any]:
+    """What went with a deletion, for JSON."""
+    return {
+        "backups": [str(path) for path in done.backups],
+        "renewed": [str(path) for path in done.renewed],
+        "stale": [str(path) for path in done.stale],
+        "problem": done.problem,
+    }
+
+
 def erased_too(done: _Done, whom: str, *, quiet: bool, noun: str = "gallery", err: bool = False) -> int:
     """Say which copies went with a deletion, and what may be left; the exit code.
 
