@@ -260,6 +260,38 @@ def test_a_picture_of_somebody_else_among_three_is_refused(tmp_path: Path, capsy
     assert people() == {"Grace": 3}
 
 
+def test_a_refused_picture_of_somebody_known_comes_in_by_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A picture unlike the samples is refused alone, too: the way that is told must be one that works."""
+    face = portrait("grace_hopper")
+    for k, turn in enumerate((0, 8, -8)):
+        matrix = cv2.getRotationMatrix2D((256, 250), turn, 1.0)
+        save(tmp_path / f"grace{k}.png", cv2.warpAffine(face, matrix, (512, 600)))
+    assert invoke(["enroll", "--name", "Grace", *(str(p) for p in sorted(tmp_path.glob("*.png")))]) == 0
+    capsys.readouterr()
+    assert invoke(["enroll", "--name", "Grace", str(ASTRONAUT)]) == 11
+    told = capsys.readouterr()
+    assert "facecam people merge OTHER Grace" in told.out and "alone" not in told.out
+    assert "does not look like Grace" in told.err
+    assert invoke(["enroll", "--name", "OTHER", str(ASTRONAUT)]) == 0
+    assert invoke(["people", "merge", "OTHER", "Grace"]) == 0
+    assert people() == {"Grace": 4}
+
+
+def test_a_named_photo_that_failed_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody named and could not be read is a failure; what a folder holds besides is none."""
+    missing, broken = tmp_path / "missing.jpg", tmp_path / "broken.jpg"
+    broken.write_bytes(HOPPER.read_bytes()[:2000])
+    assert invoke(["enroll", "--name", "Grace", str(HOPPER), str(missing)]) == 1
+    told = capsys.readouterr()
+    assert "learned Grace: 1 sample added" in told.out and f"facecam: {missing}: no such file" in told.err
+    assert invoke(["enroll", "--name", "Eileen", str(ASTRONAUT), str(broken)]) == 1
+    assert f"facecam: {broken}: " in capsys.readouterr().err
+    assert invoke(["enroll", "--name", "E", str(ASTRONAUT), str(tmp_path)]) == 0
+    assert people() == {"Grace": 1, "Eileen": 1, "E": 1}
+
+
 def test_dark_photos_are_taken_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever is enrolled from such alone gets called to others who are seen as badly (benchmarks.poor)."""
     face = portrait("grace_hopper")
