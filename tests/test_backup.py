@@ -282,6 +282,53 @@ Gallery.open(Path(sys.argv[1])).remove("Person 0")
     assert traces(tmp_path, [b"Person 0", *secrets_of(0)]) == []
 
 
+# A home that cannot be written, or is not there
+
+
+@pytest.mark.parametrize("where", ["no folder", "no draft"])
+def test_restoring_where_nothing_can_be_written_is_one_line(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    copy = filled(tmp_path / "copy.db")
+    monkeypatch.setenv("FACECAM_HOME", str(tmp_path / "new" / "home"))
+    call = "mkdir" if where == "no folder" else "open"
+    allowed = getattr(os, call)
+
+    def closed(name: Any, *more: Any, **other: Any) -> Any:
+        if call == "mkdir" or more[0] & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return allowed(name, *more, **other)
+
+    monkeypatch.setattr(os, call, closed)
+    code, out, err = run("restore", copy, "-y")
+    assert code == 1 and out == "" and err.count("\n") == 1 and "home/gallery.db: the gallery cannot be" in err
+
+
+def test_a_gallery_that_cannot_be_written_is_backed_up(
+    run: Any, enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.db"
+    monkeypatch.setattr(files, "obstacle_to_writing", lambda path, noun, place: f"{path}: cannot be written")
+    code, out, err = run("backup", copy)
+    assert code == 0 and "3 people with 4 samples copied" in out
+    assert err.count("\n") == 1 and "does not remember this backup" in err and len(Gallery.open(copy).people()) == 3
+    assert json.loads(run("backup", copy, "--overwrite", "--json")[1])["remembered"] is False
+    code, _, err = run("restore", copy, "-y")
+    assert code == 1 and "cannot be written" in err and files.kept_aside(enrolled / "gallery.db") == []
+
+
+def test_a_link_to_a_gallery_that_is_not_there_is_no_empty_gallery(run: Any, own_home: Path, tmp_path: Path) -> None:
+    """Its disk is not mounted: nobody may be told that nobody is enrolled, and nothing may be made in its place."""
+    copy = filled(tmp_path / "copy.db")
+    far = tmp_path / "disk" / "people.db"
+    (own_home / "gallery.db").symlink_to(far)
+    far.parent.mkdir()
+    for command in (["list"], ["show", "Person 0"], ["restore", copy, "-y"], ["unknown", "--remember", "on"]):
+        code, out, err = run(*command)
+        assert code == 14 and out == "" and err.count("\n") == 1, command
+        assert f"a link to {far}, which is not there" in err and not far.exists()
+
+
 # A backup under another name, out of reach, or in another place
 
 

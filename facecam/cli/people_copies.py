@@ -37,11 +37,15 @@ def backup(ctx: click.Context, file: Path, overwrite: bool, as_json: bool) -> No
             raise UsageFault("there is no gallery yet, so there is nothing to back up (facecam enroll)")
         done = back_up(gallery, file, replace=overwrite)
     if as_json or ctx.obj:
-        print_json({"file": str(done.path), "people": done.people, "samples": done.samples, "bytes": done.bytes})
+        print_json({"file": str(done.path), **{key: value for key, value in asdict(done).items() if key != "path"}})
     else:
         click.echo(
             f"{count(done.people, 'person', 'people')} with {count(done.samples, 'sample')} copied to "
             f"{escaped(str(done.path))} ({done.bytes} bytes). It holds faces: keep it private."
+        )
+    if not done.remembered:
+        common.note(
+            "the gallery cannot be written, so it does not remember this backup: whoever is removed later stays in it"
         )
 
 

@@ -234,12 +234,13 @@ def open_database(path: Path, kind: Kind, *, create: bool = True, ask: Callable[
 
     Raises:
         kind.damaged: not such a file, or one that fails the integrity check (left untouched).
-        kind.error: written by a newer facecam, or locked for `sqlite.PATIENCE` seconds.
+        kind.error: written by a newer facecam, locked for `sqlite.PATIENCE` seconds, or a link that leads nowhere.
         OutputError: it cannot be opened, created or migrated (permission, disk full).
     """
     given = path.absolute()
     path = copies.real(given)  # where SQLite keeps the log
     with sqlite.translated(path, kind, files_too=True), contextlib.ExitStack() as undo:
+        files.check_link(given, kind.noun, kind.error)
         if not files.present(path, kind.noun, kind.damaged):
             if not create:
                 empty = sqlite.connect(":memory:")
