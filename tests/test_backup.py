@@ -12,7 +12,7 @@ import pytest
 
 from facecam.errors import FacecamError, GalleryDamaged, GalleryError, OutputError, SourceError, UsageFault
 from facecam.people import backup, files, strangers
-from facecam.people.database import mark_erase
+from facecam.people.database import Database, mark_erase
 from facecam.people.gallery import Gallery
 from facecam.people.schema import MIGRATIONS
 from facecam.people.sqlite import Migration
@@ -244,6 +244,40 @@ backup.restore(path, copy)
     with Gallery.open(path) as gallery:
         assert gallery.remove("Person 0").problem is None
     assert traces(tmp_path, [b"Person 0", *secrets_of(0)]) == []
+
+
+@pytest.mark.parametrize("killed", ["before", "within"])
+def test_an_erasing_finished_at_the_opening_leaves_a_last_good_copy(path: Path, killed: str) -> None:
+    with Gallery.open(filled(path)) as gallery:
+        backup.keep_last_good(gallery)
+    code = """
+import os, sys
+from pathlib import Path
+from facecam.people import sqlite
+from facecam.people.database import Database
+from facecam.people.gallery import Gallery
+die = lambda *_: os.kill(os.getpid(), 9)
+if sys.argv[2] == "before":
+    Database.erase = die
+else:
+    sqlite.vacuum = die
+Gallery.open(Path(sys.argv[1])).remove("Person 0")
+"""
+    assert start(code, path, killed).wait() == -9
+    assert files.last_good(path).exists() is (killed == "before")
+    Gallery.open(path).close()
+    assert traces(path.parent, [b"Person 0", *secrets_of(0)]) == []
+    assert set(saved(files.last_good(path))) == {"Person 1", "Person 2"}
+
+
+def test_a_removal_copies_the_gallery_once(run: Any, enrolled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last good copy is the erasing's; making it again would take as long once more."""
+    assert run("rename", "bob", "Bob")[0] == 0
+    made: list[Path] = []
+    backup_to = Database.backup_to
+    monkeypatch.setattr(Database, "backup_to", lambda store, file: (made.append(file), backup_to(store, file))[1])
+    assert run("remove", "Bob", "-y")[0] == 0
+    assert made == [enrolled / "gallery.db.last-good"]
 
 
 def test_a_copy_that_became_something_else_is_left_alone(path: Path, tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_a_run_deletes_whom_nobody_saw_for_long_and_no_trace_stays(gallery: Gall
     assert len(book) == 2 and book.identify(vector(1), 1.0, source="door") == 4, "the number is not used again"
 
 
+def test_the_last_good_copy_is_made_anew_without_them(gallery: Gallery) -> None:
+    """No command does it when a run deletes."""
+    backup.keep_last_good(gallery)
+    secrets = [vector(1).astype("<f4").tobytes(), b"door 1 of the house"]
+    UnknownBook(gallery, SPACE, 0.9, forget_after="7d")
+    assert traces(gallery.path.parent, secrets) == []
+    with Gallery.open(files.last_good(gallery.path)) as copy:
+        assert [who.number for who in strangers.everyone(copy)] == [2, 3]
+
+
 def test_copies_that_go_with_them_are_told(gallery: Gallery, tmp_path: Path) -> None:
     copy, aside = tmp_path / "copy.db", files.aside_name(gallery.path, "20260101T000000Z")
     backup.back_up(gallery, copy)

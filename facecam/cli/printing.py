@@ -37,7 +37,7 @@ def open_gallery(create: bool = False) -> Iterator[Gallery]:
         try:
             yield gallery
         finally:
-            if gallery.version() != before:
+            if gallery.version() not in (before, gallery.store.copied):
                 try:
                     keep_last_good(gallery)
                 except OutputError as error:

@@ -25,6 +25,8 @@ from facecam.people.sqlite import Connection, Kind
 ERASE_PATIENCE: Final = 5.0
 #: Entry of the table of small facts that differs after every `overwrite`.
 ORIGIN: Final = "origin"
+#: The mark of a deletion (`mark_erase`) whose erasing has deleted the last good copy, and is to make it anew.
+_ERASE_WITH_COPY: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Database:
         path: without links. obstacle: why nothing can be written, None if it can.
         resumed: what was erased at the opening, since an earlier erasing was interrupted or could not reach a
             backup; None if nothing was.
+        copied: `changes` of the last good copy that `erase` made, None if it made none.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Database:
         self.kind = kind
         self.obstacle = obstacle
         self.resumed: Erased | None = None
+        self.copied: int | None = None
 
     def close(self) -> None:
         with self._lock:
@@ -160,15 +164,18 @@ class Database:
         every page anew. A deletion calls `mark_erase` in its own transaction, so that the erasing
         that a kill prevented is done when the file is next opened.
         """
+        last = files.last_good(self.path)
         gone: list[Path] = []
         renewed: tuple[Path, ...] = ()
         stale: tuple[Path, ...] = ()
         try:
-            with self.atomic():  # under the lock, or another process's migration might lose its copy
+            with self.atomic() as db:  # under the lock, or another process's migration might lose its copy
+                if last.exists():  # noted, for an erasing that goes on after a kill
+                    db.execute("UPDATE meta SET value = ? WHERE key = 'erase'", (_ERASE_WITH_COPY,))
                 for path in (self.path, *self._links):
                     for copy in (*files.backups(path), *files.kept_aside(path), *files.leftovers(path)):
                         copy.unlink(missing_ok=True)
-                        if copy != files.last_good(path):  # not told: the command that asked makes it anew
+                        if copy != files.last_good(path):  # not told: it is made anew
                             gone.append(copy)
             with self._lock, sqlite.translated(self.path, self.kind, files_too=True):
                 db = self._connection
@@ -180,9 +187,15 @@ class Database:
                     return Erased(tuple(gone), f"another process is reading the {self.kind.noun}")
             renewed, stale = copies.refresh(self)
             with self.atomic() as db:
+                row = db.execute("SELECT value FROM meta WHERE key = 'erase'").fetchone()
                 db.execute("DELETE FROM meta WHERE key = 'erase'")
         except (FacecamError, OSError) as error:
             return Erased(tuple(gone), str(error), renewed, stale)
+        if row == (_ERASE_WITH_COPY,):
+            with contextlib.suppress(OutputError):  # no trace is left; the next change makes the copy
+                before = self.changes()
+                self.backup_to(last)
+                self.copied = before
         return Erased(tuple(gone), None, renewed, stale)
 
 
@@ -210,7 +223,7 @@ def overwrite(present: Database, source: Path) -> None:
 
 def mark_erase(db: Connection) -> None:
     """Note, within a deletion's transaction, that `Database.erase` is due."""
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('erase', 1)")
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('erase', 1)")
 
 
 def erase_within(copy: Path) -> None:
