@@ -357,7 +357,13 @@ def test_a_link_to_a_gallery_that_is_not_there_is_no_empty_gallery(run: Any, own
     far = tmp_path / "disk" / "people.db"
     (own_home / "gallery.db").symlink_to(far)
     far.parent.mkdir()
-    for command in (["list"], ["show", "Person 0"], ["restore", copy, "-y"], ["unknown", "--remember", "on"]):
+    for command in (
+        ["list"],
+        ["show", "Person 0"],
+        ["restore", copy, "-y"],
+        ["restore"],
+        ["unknown", "--remember", "on"],
+    ):
         code, out, err = run(*command)
         assert code == 14 and out == "" and err.count("\n") == 1, command
         assert f"a link to {far}, which is not there" in err and not far.exists()

@@ -127,11 +127,11 @@ def erased_too(done: _Done, whom: str, *, quiet: bool, noun: str = "gallery", er
     from facecam.people.copies import reachable
 
     if not quiet:
-        mark = "facecam: " if err else ""
+        deleted, made = ("facecam: deleted", "facecam: made") if err else ("Deleted", "Made")
         for path in done.backups:
-            click.echo(f"{mark}Deleted as well, since it held {whom}: {escaped(str(path))}", err=err)
+            click.echo(f"{deleted} as well, since it held {whom}: {escaped(str(path))}", err=err)
         for path in done.renewed:
-            click.echo(f"{mark}Made anew without {whom}: the backup {escaped(str(path))}", err=err)
+            click.echo(f"{made} anew without {whom}: the backup {escaped(str(path))}", err=err)
     for path in done.stale:
         next_step = (
             f"still holds {whom}; delete it"

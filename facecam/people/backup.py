@@ -153,8 +153,9 @@ def newest(path: Path) -> Path:
     """The copy that facecam keeps by itself and that is best to go back to.
 
     Raises:
-        SourceError: there is none.
+        SourceError: there is none. GalleryError: the gallery is a link that leads nowhere.
     """
+    files.check_link(path, GALLERY.noun, GALLERY.error)
     path = copies.real(path)
     found = files.backups(path)
     if not found:
