@@ -87,7 +87,9 @@ class Study:
         before = self.engine.threshold_for(self.samples)
         chosen = self.engine.threshold_for(self.samples, result)
         compared = int(np.isfinite(self.impostors).sum())
-        yield f"{len(self.names)} people, {len(self.photos)} strangers' faces, {compared} comparisons"
+        people = "1 person" if len(self.names) == 1 else f"{len(self.names)} people"
+        faces = "1 stranger's face" if len(self.photos) == 1 else f"{len(self.photos)} strangers' faces"
+        yield f"{people}, {faces}, {compared} comparisons"
         yield "similarity  strangers that reach it  own samples that reach it"
         for similarity in (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97):
             yield f"     {similarity:.2f}  {self._reached(similarity):23.3%}  {self._kept(similarity):>25}"
@@ -110,7 +112,8 @@ class Study:
 
     def _reached(self, similarity: float) -> float:
         """Share of strangers who reach a similarity to anybody."""
-        best = np.nanmax(self.impostors, axis=1)
+        compared = np.isfinite(self.impostors).any(axis=1)  # not the samples of a person who is alone
+        best = np.nanmax(self.impostors[compared], axis=1)
         return float((best >= similarity).mean())
 
     def _kept(self, threshold: float, offsets: Mapping[str, float] | None = None) -> str:

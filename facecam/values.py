@@ -148,7 +148,7 @@ class Face:
         return replace(self, box=box, landmarks=points)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no equality that says yes or no
 class Template:
     """A face as a point of a vector space.
 
@@ -257,7 +257,7 @@ class SourceInfo:
     live: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no equality that says yes or no
 class Sample:
     """One enrolled picture of a person.
 

@@ -12,7 +12,7 @@ import pytest
 
 from facecam.errors import FacecamError, GalleryDamaged, GalleryError, OutputError, SourceError, UsageFault
 from facecam.people import backup, files, strangers
-from facecam.people.database import mark_erase
+from facecam.people.database import Database, mark_erase
 from facecam.people.gallery import Gallery
 from facecam.people.schema import MIGRATIONS
 from facecam.people.sqlite import Migration
@@ -246,6 +246,40 @@ backup.restore(path, copy)
     assert traces(tmp_path, [b"Person 0", *secrets_of(0)]) == []
 
 
+@pytest.mark.parametrize("killed", ["before", "within"])
+def test_an_erasing_finished_at_the_opening_leaves_a_last_good_copy(path: Path, killed: str) -> None:
+    with Gallery.open(filled(path)) as gallery:
+        backup.keep_last_good(gallery)
+    code = """
+import os, sys
+from pathlib import Path
+from facecam.people import sqlite
+from facecam.people.database import Database
+from facecam.people.gallery import Gallery
+die = lambda *_: os.kill(os.getpid(), 9)
+if sys.argv[2] == "before":
+    Database.erase = die
+else:
+    sqlite.vacuum = die
+Gallery.open(Path(sys.argv[1])).remove("Person 0")
+"""
+    assert start(code, path, killed).wait() == -9
+    assert files.last_good(path).exists() is (killed == "before")
+    Gallery.open(path).close()
+    assert traces(path.parent, [b"Person 0", *secrets_of(0)]) == []
+    assert set(saved(files.last_good(path))) == {"Person 1", "Person 2"}
+
+
+def test_a_removal_copies_the_gallery_once(run: Any, enrolled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last good copy is the erasing's; making it again would take as long once more."""
+    assert run("rename", "bob", "Bob")[0] == 0
+    made: list[Path] = []
+    backup_to = Database.backup_to
+    monkeypatch.setattr(Database, "backup_to", lambda store, file: (made.append(file), backup_to(store, file))[1])
+    assert run("remove", "Bob", "-y")[0] == 0
+    assert made == [enrolled / "gallery.db.last-good"]
+
+
 def test_a_copy_that_became_something_else_is_left_alone(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     with Gallery.open(filled(path)) as gallery:
@@ -280,6 +314,184 @@ Gallery.open(Path(sys.argv[1])).remove("Person 0")
     assert start(code, path).wait() == -9
     Gallery.open(path).close()
     assert traces(tmp_path, [b"Person 0", *secrets_of(0)]) == []
+
+
+# A home that cannot be written, or is not there
+
+
+@pytest.mark.parametrize("where", ["no folder", "no draft"])
+def test_restoring_where_nothing_can_be_written_is_one_line(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    copy = filled(tmp_path / "copy.db")
+    monkeypatch.setenv("FACECAM_HOME", str(tmp_path / "new" / "home"))
+    call = "mkdir" if where == "no folder" else "open"
+    allowed = getattr(os, call)
+
+    def closed(name: Any, *more: Any, **other: Any) -> Any:
+        if call == "mkdir" or more[0] & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return allowed(name, *more, **other)
+
+    monkeypatch.setattr(os, call, closed)
+    code, out, err = run("restore", copy, "-y")
+    assert code == 1 and out == "" and err.count("\n") == 1 and "home/gallery.db: the gallery cannot be" in err
+
+
+def test_a_gallery_that_cannot_be_written_is_backed_up(
+    run: Any, enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.db"
+    monkeypatch.setattr(files, "obstacle_to_writing", lambda path, noun, place: f"{path}: cannot be written")
+    code, out, err = run("backup", copy)
+    assert code == 0 and "3 people with 4 samples copied" in out
+    assert err.count("\n") == 1 and "does not remember this backup" in err and len(Gallery.open(copy).people()) == 3
+    assert json.loads(run("backup", copy, "--overwrite", "--json")[1])["remembered"] is False
+    code, _, err = run("restore", copy, "-y")
+    assert code == 1 and "cannot be written" in err and files.kept_aside(enrolled / "gallery.db") == []
+
+
+def test_a_link_to_a_gallery_that_is_not_there_is_no_empty_gallery(run: Any, own_home: Path, tmp_path: Path) -> None:
+    """Its disk is not mounted: nobody may be told that nobody is enrolled, and nothing may be made in its place."""
+    copy = filled(tmp_path / "copy.db")
+    far = tmp_path / "disk" / "people.db"
+    (own_home / "gallery.db").symlink_to(far)
+    far.parent.mkdir()
+    for command in (
+        ["list"],
+        ["show", "Person 0"],
+        ["restore", copy, "-y"],
+        ["restore"],
+        ["unknown", "--remember", "on"],
+    ):
+        code, out, err = run(*command)
+        assert code == 14 and out == "" and err.count("\n") == 1, command
+        assert f"a link to {far}, which is not there" in err and not far.exists()
+
+
+# A backup under another name, out of reach, or in another place
+
+
+SECRETS = [b"Person 0", *secrets_of(0), *secrets_of(1)]
+
+
+@pytest.mark.parametrize("backed_up", ["plain", "link", "dots"])
+@pytest.mark.parametrize("removed", ["plain", "link", "dots"])
+def test_a_home_spelled_otherwise_is_the_same(path: Path, tmp_path: Path, backed_up: str, removed: str) -> None:
+    filled(path)
+    (tmp_path / "link").symlink_to(path.parent)
+    homes = {"plain": path.parent, "link": tmp_path / "link", "dots": path.parent / ".." / "link"}
+    with Gallery.open(homes[backed_up] / path.name) as gallery:
+        backup.back_up(gallery, tmp_path / "link" / ".." / "copy.db")
+    with Gallery.open(homes[removed] / path.name) as gallery:
+        done = gallery.remove("Person 0")
+    assert done.renewed == (tmp_path / "copy.db",) and done.stale == ()
+    assert traces(tmp_path, SECRETS) == []
+
+
+def test_a_backup_noted_by_an_earlier_facecam_is_found_by_its_real_path(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(filled(path).parent)
+    with Gallery.open(path) as gallery:
+        gallery.store.backup_to(tmp_path / "copy.db")
+        with gallery.store.atomic() as db:
+            noted = json.dumps([[str(tmp_path / "link" / path.name), str(tmp_path / "link" / ".." / "copy.db")]])
+            db.execute("INSERT INTO meta VALUES ('backups', ?)", (noted,))
+        assert gallery.remove("Person 0").renewed == (tmp_path / "copy.db",)
+    assert traces(tmp_path, SECRETS) == []
+
+
+def test_a_link_left_in_a_moved_backup_s_place_is_followed(path: Path, tmp_path: Path) -> None:
+    copy, real = tmp_path / "copy.db", tmp_path / "disk" / "real.db"
+    real.parent.mkdir()
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, copy)
+        copy.rename(real)
+        copy.symlink_to(real)
+        assert gallery.remove("Person 0").renewed == (real,)
+        assert copy.is_symlink() and traces(tmp_path, SECRETS) == []
+        gallery.add("Late", [sample(500)])
+        assert backup.back_up(gallery, copy, replace=True).path == real
+        assert copy.is_symlink() and "Late" in saved(real)
+
+
+def test_a_backup_out_of_reach_is_named_and_made_anew_when_it_is_back(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    """Its disk is unplugged: the folder is gone, not only the file, which would have been moved or deleted."""
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    disk.mkdir()
+    near = tmp_path / "near.db"
+    assert run("backup", disk / "copy.db")[0] == 0 and run("backup", near)[0] == 0
+    disk.rename(away)
+    code, out, err = run("remove", "bob", "-y")
+    assert code == 1 and f"Made anew without bob: the backup {near}" in out
+    assert f"the backup {disk}/copy.db" in err and "bob" in err and err.count("\n") == 1
+    code, _, err = run("remove", "Ada Lovelace", "-y")
+    assert code == 1 and "copy.db" in err
+    assert run("list")[2] == "", "told once by each removal"
+    near_before, good = near.stat().st_mtime_ns, (enrolled / "gallery.db.last-good").exists()
+    away.rename(disk)
+    code, out, err = run("list", "--json")
+    assert code == 0 and json.loads(out) and f"the backup {disk}/copy.db" in err and err.count("\n") == 1
+    assert set(saved(disk / "copy.db")) == set(saved(enrolled / "gallery.db"))
+    assert near.stat().st_mtime_ns == near_before and good
+    assert run("list")[2] == ""
+
+
+def test_a_folder_that_is_back_without_the_backup_ends_the_waiting(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "disk" / "copy.db"
+    copy.parent.mkdir()
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, copy)
+        copy.unlink()
+        copy.parent.rmdir()
+        assert gallery.remove("Person 0").stale == (copy,)
+    copy.parent.mkdir()
+    Gallery.open(path).close()
+    with Gallery.open(path) as gallery:
+        assert gallery.remove("Person 1").stale == () and gallery.store.value("owed") is None
+
+
+def test_what_a_finished_erasing_did_is_told(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    copy, gone = tmp_path / "copy.db", tmp_path / "disk" / "copy.db"
+    gone.parent.mkdir()
+    assert run("backup", copy)[0] == 0 and run("backup", gone)[0] == 0
+    gone.parent.rename(tmp_path / "away")
+    with Gallery.open() as gallery, gallery.store.atomic() as db:
+        db.execute("DELETE FROM person WHERE name = 'bob'")
+        mark_erase(db)
+    code, out, err = run("list", "--json")
+    assert code == 0 and json.loads(out)
+    assert f"the backup {copy}\n" in err and f"the backup {gone}" in err
+
+
+def test_a_linked_gallery_that_was_damaged_goes_with_whom_it_held(path: Path, tmp_path: Path) -> None:
+    real = tmp_path / "disk" / "people.db"
+    with Gallery.open(filled(path)) as gallery:
+        backup.back_up(gallery, tmp_path / "copy.db")
+    real.parent.mkdir()
+    path.rename(real)
+    path.symlink_to(real)
+    data = real.read_bytes()
+    real.write_bytes(data[:4096] + os.urandom(4096) + data[8192:])
+    restored = backup.restore(path, tmp_path / "copy.db")
+    assert restored.damaged and restored.aside is not None and not restored.aside.is_symlink()
+    assert path.is_symlink() and len(saved(real)) == 3
+    with Gallery.open(path) as gallery:
+        assert gallery.remove("Person 0").backups == (restored.aside,)
+    assert traces(tmp_path, SECRETS) == []
+
+
+def test_copies_beside_a_link_go_too(path: Path, tmp_path: Path) -> None:
+    """Where an earlier facecam kept them; now they lie beside the file that the link leads to."""
+    real = tmp_path / "disk" / "people.db"
+    real.parent.mkdir()
+    filled(path).rename(real)
+    path.symlink_to(real)
+    beside = [files.last_good(path), files.aside_name(path, "20260101T000000Z")]
+    with Gallery.open(path) as gallery:
+        for copy in beside:
+            gallery.store.backup_to(copy)
+        gallery.remove("Person 0")
+    assert traces(tmp_path, SECRETS) == []
 
 
 # Commands
@@ -344,6 +556,41 @@ def test_consent(run: Any, enrolled: Path, tmp_path: Path, monkeypatch: pytest.M
     assert run("consent", "bob", "--withdrawn")[0] == 0
     assert traces(tmp_path / "other", [b"signed"]) == []
     assert json.loads(run("show", "bob", "--json")[1])["consent"] is None
+
+
+def test_withdrawing_consent_tells_what_went_with_the_note(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    copy, aside = tmp_path / "copy.db", enrolled / "gallery.db.aside-20260101T000000Z"
+    assert run("consent", "bob", "--note", "signed form 7")[0] == 0
+    assert run("backup", copy)[0] == 0
+    aside.write_bytes(copy.read_bytes())
+    code, out, err = run("consent", "bob", "--withdrawn")
+    assert (
+        code == 0
+        and err == ""
+        and out.splitlines()
+        == [
+            "bob: no consent is noted",
+            f"Deleted as well, since it held the note on bob: {aside}",
+            f"Made anew without the note on bob: the backup {copy}",
+        ]
+    )
+    assert traces(tmp_path, [b"signed form 7"]) == []
+    assert run("consent", "bob", "--note", "signed form 7")[0] == 0
+    done = json.loads(run("consent", "bob", "--withdrawn", "--json")[1])
+    assert done["consent"] is None and done["renewed"] == [str(copy)] and done["stale"] == []
+
+
+def test_without_a_note_there_is_nothing_to_withdraw(run: Any, enrolled: Path, tmp_path: Path) -> None:
+    """The user's backup, and what was kept aside, are not to be touched for it."""
+    copy, aside = tmp_path / "copy.db", enrolled / "gallery.db.aside-20260101T000000Z"
+    assert run("backup", copy)[0] == 0
+    aside.write_bytes(copy.read_bytes())
+    assert run("rename", "bob", "Bob")[0] == 0
+    code, out, err = run("consent", "Bob", "--withdrawn")
+    assert (code, out, err) == (0, "Bob: no consent is noted\n", "")
+    assert aside.exists() and run("consent", "nobody", "--withdrawn")[0] == 10
+    with Gallery.open(copy) as kept:
+        assert "bob" in [person.name for person in kept.people()]
 
 
 def test_a_merge_keeps_the_consent(path: Path) -> None:

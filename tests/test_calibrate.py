@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facecam.calibration import Study
 from facecam.cli import invoke
 from facecam.engine import Engine
 from facecam.errors import UsageFault
@@ -208,6 +212,30 @@ def test_assignment_is_one_to_one(given_names: list[tuple[str | None, float]]) -
         assert after.similarity == before.similarity and after.name in (before.name, None)
         if before.name is not None and after.name is None:
             assert max(m.similarity or 0 for m in matches if m.name == before.name) >= (before.similarity or 0)
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_a_person_s_own_samples_are_no_strangers_in_the_shares(people: int) -> None:
+    """With one person their rows have nobody to be compared with: no row of the curve, and no warning of numpy."""
+    own = np.full((2 * people, people), 0.5, np.float32)
+    for row in range(2 * people):
+        own[row, row // 2] = np.nan
+    strangers = np.full((300, people), 0.955, np.float32)
+    strangers[:150] = 0.895
+    fake: Any = SimpleNamespace(
+        settings=SimpleNamespace(max_false_names=0.001), threshold_for=lambda samples, calibration=None: 0.93
+    )
+    names = tuple(f"P{i}" for i in range(people))
+    genuine, owner = np.full(2 * people, 0.99, np.float32), np.arange(people).repeat(2)
+    study = Study(fake, CURVE, names, (2,) * people, np.concatenate([own, strangers]), genuine, owner, ("x",) * 300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = list(study.report(study.calibrate()))
+    assert lines[0].startswith(
+        "1 person, 300 strangers' faces, " if people == 1 else "2 people, 300 strangers' faces, "
+    )
+    share = 150 / (300 if people == 1 else 304)
+    assert any(line.startswith(f"     0.95  {share:23.3%}") for line in lines), lines
 
 
 # --- the command -----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from facecam.cli import invoke
 from facecam.people.gallery import Gallery
 from facecam.video.photos import read_photo
+from tests.fakes import make_clip
 from tests.support import ASTRONAUT, COFFEE, HOPPER, portrait
 
 
@@ -174,6 +175,24 @@ def test_a_video_gives_samples_that_differ(tmp_path: Path, capsys: pytest.Captur
     assert people()["Grace"] == first, "the same frames are not enrolled twice"
 
 
+@pytest.mark.parametrize("samples", [1, 3, 5])
+def test_an_ordinary_video_gives_that_many_samples(
+    samples: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hand before a moving head: views that come again, some better than before, and more than are kept."""
+    face = cv2.resize(portrait("grace_hopper"), (384, 450))
+    images = []
+    for k in range(120):
+        image = cv2.warpAffine(face, cv2.getRotationMatrix2D((192, 225), 15 * np.sin(k / 9), 1), (384, 450))
+        hand = int(192 + 70 * np.sin(k / 14)), int(200 + 50 * np.cos(k / 10))
+        cv2.circle(image, hand, 26, (90, 120, 170), -1)
+        images.append(np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 + 0.9 * abs(np.sin(k / 31))), np.uint8))
+    path = make_clip(tmp_path / "me.mp4", images)
+    assert invoke(["enroll", "--name", "Grace", "--samples", str(samples), str(path)]) == 0
+    assert people() == {"Grace": samples}
+    assert capsys.readouterr().out.count("me.mp4 at ") == samples
+
+
 def test_a_full_gallery_disk_enrols_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from facecam.errors import OutputError
 
@@ -239,6 +258,38 @@ def test_a_picture_of_somebody_else_among_three_is_refused(tmp_path: Path, capsy
     assert invoke(["enroll", "--name", "Grace", *photos]) == 0
     assert "other.png: unlike the others" in capsys.readouterr().out
     assert people() == {"Grace": 3}
+
+
+def test_a_refused_picture_of_somebody_known_comes_in_by_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A picture unlike the samples is refused alone, too: the way that is told must be one that works."""
+    face = portrait("grace_hopper")
+    for k, turn in enumerate((0, 8, -8)):
+        matrix = cv2.getRotationMatrix2D((256, 250), turn, 1.0)
+        save(tmp_path / f"grace{k}.png", cv2.warpAffine(face, matrix, (512, 600)))
+    assert invoke(["enroll", "--name", "Grace", *(str(p) for p in sorted(tmp_path.glob("*.png")))]) == 0
+    capsys.readouterr()
+    assert invoke(["enroll", "--name", "Grace", str(ASTRONAUT)]) == 11
+    told = capsys.readouterr()
+    assert "facecam people merge OTHER Grace" in told.out and "alone" not in told.out
+    assert "does not look like Grace" in told.err
+    assert invoke(["enroll", "--name", "OTHER", str(ASTRONAUT)]) == 0
+    assert invoke(["people", "merge", "OTHER", "Grace"]) == 0
+    assert people() == {"Grace": 4}
+
+
+def test_a_named_photo_that_failed_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody named and could not be read is a failure; what a folder holds besides is none."""
+    missing, broken = tmp_path / "missing.jpg", tmp_path / "broken.jpg"
+    broken.write_bytes(HOPPER.read_bytes()[:2000])
+    assert invoke(["enroll", "--name", "Grace", str(HOPPER), str(missing)]) == 1
+    told = capsys.readouterr()
+    assert "learned Grace: 1 sample added" in told.out and f"facecam: {missing}: no such file" in told.err
+    assert invoke(["enroll", "--name", "Eileen", str(ASTRONAUT), str(broken)]) == 1
+    assert f"facecam: {broken}: " in capsys.readouterr().err
+    assert invoke(["enroll", "--name", "E", str(ASTRONAUT), str(tmp_path)]) == 0
+    assert people() == {"Grace": 1, "Eileen": 1, "E": 1}
 
 
 def test_dark_photos_are_taken_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

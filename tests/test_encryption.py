@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -229,6 +230,20 @@ def test_a_mark_from_anywhere_ends_in_one_line(mark: str) -> None:
     with patch.object(seal, "COST_MAX", 64), pytest.raises((GalleryDamaged, GalleryLocked)) as error:
         seal.open_mark(mark, lambda: WORDS)
     assert "\n" not in str(error.value)
+
+
+def test_the_highest_cost_of_a_mark_is_one_that_can_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign mark may say so; OpenSSL takes its limit of memory as an int of C."""
+    asked: list[int] = []
+
+    def scrypt(text: bytes, *, maxmem: int, n: int, r: int, **more: object) -> bytes:
+        asked.append(maxmem)
+        assert 128 * r * (n + 3) <= maxmem < 1 << 31
+        return bytes(32)
+
+    monkeypatch.setattr(hashlib, "scrypt", scrypt)
+    seal._derived(WORDS, bytes(16), seal.COST_MAX)
+    assert asked
 
 
 def test_another_process_encrypts_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,9 @@ import pytest
 from facecam.errors import SourceError, UsageFault
 from facecam.evaluate.compare import Row, compare, read_result
 
+#: More digits than Python takes for an int of a text.
+NUMBER = "9" * 5_000
+
 
 def result(**more: Any) -> dict[str, Any]:
     return {
@@ -48,12 +51,19 @@ def test_different_tests_are_not_compared() -> None:
         compare(result(), result(schema="facecam.eval/openset/1"))
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"schema": "facecam.card/1"}', '{"accuracy": 1}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", '{"schema": "facecam.card/1"}', '{"accuracy": 1}', "[" * 100_000, "9" * 5_000]
+)
 def test_a_file_that_is_no_result(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(UsageFault):
         read_result(path)
+
+
+def test_a_number_beyond_all_is_one_line() -> None:
+    with pytest.raises(UsageFault, match=r"mirror\.auc is a number of 400 digits"):
+        compare(result(), result(mirror={"auc": int("9" * 400)}))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

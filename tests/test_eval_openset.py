@@ -145,7 +145,7 @@ def test_the_test_part_of_a_split(tmp_path: Path) -> None:
     assert read_split(path) == {"B", "C"}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"test": []}', '{"test": [1]}', '{"test": "B"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"test": []}', '{"test": [1]}', '{"test": "B"}', "9" * 5_000])
 def test_a_file_that_is_no_split(tmp_path: Path, content: str) -> None:
     path = tmp_path / "split.json"
     path.write_text(content)

@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facecam.errors import FacecamError, GalleryError, OutputError, PersonNotFound, UsageFault
-from facecam.people import incoming
+from facecam.people import incoming, strangers
 from facecam.people.exchange import export_people, import_people
 from facecam.people.gallery import Gallery
 from facecam.people.images import image_size
 from facecam.people.incoming import read_people
+from facecam.people.unknown import UnknownBook
 from tests.people_fakes import SPACE, digest, png, sample, state, vector
 
 OTHER = "space-two"
@@ -370,6 +371,24 @@ def test_a_bomb_of_small_values_is_refused_before_it_is_parsed(other: Gallery, f
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * file.stat().st_size + (1 << 20) and time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("who", ["unknown person", "rejected picture"])
+def test_vectors_of_another_size_than_those_of_nobody_enrolled(
+    gallery: Gallery, other: Gallery, file: Path, who: str
+) -> None:
+    """The space's size is known without a sample in it, too."""
+    if who == "unknown person":
+        strangers.remember(other, True)
+        UnknownBook(other, SPACE, 0.9).identify(vector(9, dim=64), 1.0, source="door")
+    else:
+        other.add("Zoe", [sample(8, OTHER)])
+        other.reject("Zoe", [sample(9, dim=64)])
+    before = everything(other)
+    export_people(gallery, None, file)
+    with pytest.raises(GalleryError, match=r"a vector of 128 values in space .* where others have 64"):
+        import_people(other, file)
+    assert everything(other) == before
 
 
 def test_a_write_that_fails_imports_nobody(gallery: Gallery, other: Gallery, file: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from facecam.cli import invoke
 from facecam.errors import UsageFault
-from facecam.people import strangers, unknown
+from facecam.people import backup, files, strangers, unknown
 from facecam.people.gallery import Gallery
 from facecam.people.unknown import UnknownBook
 from facecam.settings import seconds_of
@@ -62,6 +62,37 @@ def test_a_run_deletes_whom_nobody_saw_for_long_and_no_trace_stays(gallery: Gall
     assert notes == ["unknown people deleted, whom nobody saw for long: 1"]
     assert traces(gallery.path.parent, secrets) == []
     assert len(book) == 2 and book.identify(vector(1), 1.0, source="door") == 4, "the number is not used again"
+
+
+def test_the_last_good_copy_is_made_anew_without_them(gallery: Gallery) -> None:
+    """No command does it when a run deletes."""
+    backup.keep_last_good(gallery)
+    secrets = [vector(1).astype("<f4").tobytes(), b"door 1 of the house"]
+    UnknownBook(gallery, SPACE, 0.9, forget_after="7d")
+    assert traces(gallery.path.parent, secrets) == []
+    with Gallery.open(files.last_good(gallery.path)) as copy:
+        assert [who.number for who in strangers.everyone(copy)] == [2, 3]
+
+
+def test_copies_that_go_with_them_are_told(gallery: Gallery, tmp_path: Path) -> None:
+    copy, aside = tmp_path / "copy.db", files.aside_name(gallery.path, "20260101T000000Z")
+    backup.back_up(gallery, copy)
+    gallery.store.backup_to(aside)
+    gone = [tmp_path / "disk" / "copy.db", tmp_path / "stick" / "copy.db"]
+    for far in gone:
+        far.parent.mkdir()
+        backup.back_up(gallery, far)
+        far.unlink()
+        far.parent.rmdir()
+    notes: list[str] = []
+    UnknownBook(gallery, SPACE, 0.9, note=notes.append, forget_after="7d")
+    assert notes == [
+        "unknown people deleted, whom nobody saw for long: 1",
+        f"deleted as well, since it held them: {aside}",
+        f"made anew without them: the backup {copy}",
+        f"traces of unknown people may be left: {gone[0]} could not be made anew",
+        f"traces of unknown people may be left: {gone[1]} could not be made anew",
+    ]
 
 
 def test_a_run_of_days_deletes_while_it_runs(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:

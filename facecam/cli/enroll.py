@@ -81,7 +81,7 @@ def enroll(
                 if inputs is None:
                     _from_camera(person, enroller, gallery, source)
                 else:
-                    _from_paths(person, enroller, gallery, inputs)
+                    problems += _from_paths(person, enroller, gallery, inputs)
             except FacecamError as error:
                 if len(people) == 1:
                     raise
@@ -106,7 +106,8 @@ def _sub_folders(folder: Path) -> list[Path]:
     return found
 
 
-def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Path, ...]) -> None:
+def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Path, ...]) -> list[str]:
+    """Enrol; a line for each path that was named and could not be read."""
     from facecam.enrolment import ADDED, DUPLICATE, UNREADABLE, expand_photos, without_outliers
     from facecam.guidance import of_video
     from facecam.video.photos import IMAGE_SUFFIXES
@@ -121,6 +122,7 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
 
     verdicts: list[Verdict] = []
     samples: list[Sample] = []
+    problems: list[str] = []
     places: dict[str, str] = {}  # of samples, by their digest: where in a folder's sub-folders they are
     for path in expand_photos(paths):
         if path.suffix.lower() in IMAGE_SUFFIXES or not path.exists():
@@ -132,13 +134,15 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
             verdicts.append(verdict)
             detail = f" ({verdict.detail})" if verdict.detail else ""
             click.echo(escaped(f"  {place}{verdict.source}: {verdict.kind}{detail}"))
+            if verdict.kind == UNREADABLE and path in paths:
+                problems.append(f"{path}: {verdict.detail}")
             if verdict.sample is not None:
                 samples.append(verdict.sample)
                 places[verdict.sample.digest] = place
     if not samples:
         if verdicts and all(v.kind == DUPLICATE for v in verdicts):
             click.echo(f"{name}: nothing new; every picture is enrolled already")
-            return
+            return []
         if len(verdicts) == 1 and verdicts[0].kind == UNREADABLE:
             raise SourceError(f"{paths[0]}: {verdicts[0].detail}")
         if not verdicts:
@@ -151,7 +155,8 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
         click.echo(
             escaped(
                 f"  {places[sample.digest]}{sample.source}: unlike the others (similarity {similarity:.2f} to them), "
-                "not enrolled; if it is the same person, enrol it alone"
+                "not enrolled; if it is the same person all the same: enrol it as OTHER, then facecam people merge "
+                f"OTHER {shlex.quote(name)}"
             )
         )
     if refused and len(set(places.values())) > 1:
@@ -160,6 +165,8 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
             f"a sub-folder for each person is read by: facecam enroll --from-dir {escaped(shlex.quote(str(folder)))}"
         )
     if not samples:
+        if len(verdicts) == 1:
+            raise NoFaceFound(f"{name}: the picture does not look like {name} as enrolled; nothing was enrolled")
         raise NoFaceFound(f"{name}: the pictures do not look like one person; nothing was enrolled")
     added = gallery.add(name, samples)
     kinds = {v.kind for v in verdicts} - {ADDED}
@@ -169,6 +176,7 @@ def _from_paths(name: str, enroller: Enroller, gallery: Gallery, paths: tuple[Pa
         taken = {sample.digest for sample in samples}
         faults = [v.fault for v in verdicts if v.sample is not None and v.sample.digest in taken]
         _advise(name, samples, faults, enroller.engine.threshold)
+    return problems
 
 
 def _advise(name: str, samples: Sequence[Sample], faults: Sequence[str | None], threshold: float) -> None:

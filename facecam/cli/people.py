@@ -10,7 +10,7 @@ import click
 
 from facecam.cli import people_copies, people_encryption, people_faults, people_unknown
 from facecam.cli.options import settings as setting_options
-from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json, table
+from facecam.cli.printing import AS_JSON, agreed, count, erased_facts, erased_too, open_gallery, print_json, table
 from facecam.people.names import escaped, lookup_name
 from facecam.settings import Settings
 
@@ -181,10 +181,7 @@ def remove(
                 "name": removed.name,
                 "samples": removed.samples,
                 "crops": removed.crops,
-                "backups": [str(path) for path in removed.backups],
-                "renewed": [str(path) for path in removed.renewed],
-                "stale": [str(path) for path in removed.stale],
-                "problem": removed.problem,
+                **erased_facts(removed),
             }
         )
     else:

@@ -10,7 +10,7 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
-from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json
+from facecam.cli.printing import AS_JSON, agreed, count, erased_facts, erased_too, open_gallery, print_json
 from facecam.errors import UsageFault
 from facecam.people.names import escaped
 from facecam.settings import Settings, home
@@ -37,11 +37,15 @@ def backup(ctx: click.Context, file: Path, overwrite: bool, as_json: bool) -> No
             raise UsageFault("there is no gallery yet, so there is nothing to back up (facecam enroll)")
         done = back_up(gallery, file, replace=overwrite)
     if as_json or ctx.obj:
-        print_json({"file": str(done.path), "people": done.people, "samples": done.samples, "bytes": done.bytes})
+        print_json({"file": str(done.path), **{key: value for key, value in asdict(done).items() if key != "path"}})
     else:
         click.echo(
             f"{count(done.people, 'person', 'people')} with {count(done.samples, 'sample')} copied to "
             f"{escaped(str(done.path))} ({done.bytes} bytes). It holds faces: keep it private."
+        )
+    if not done.remembered:
+        common.note(
+            "the gallery cannot be written, so it does not remember this backup: whoever is removed later stays in it"
         )
 
 
@@ -147,23 +151,29 @@ def _tell(left: Lack, unreadable: int) -> None:
 @click.option("--withdrawn", is_flag=True, help="Delete the note. To delete the person: facecam people remove.")
 @AS_JSON
 @click.pass_context
-def consent(ctx: click.Context, name: str, note: str | None, date: str | None, withdrawn: bool, as_json: bool) -> None:
+def consent(ctx: click.Context, name: str, note: str | None, date: str | None, withdrawn: bool, as_json: bool) -> int:
     """Note what a person agreed to, and when; without an option show it. It is exported with the person."""
     if withdrawn and (note or date):
         raise click.UsageError("--withdrawn deletes the note; it takes no other option")
     if date and not note:
         raise click.UsageError("--date comes with --note")
+    as_json = as_json or bool(ctx.obj)
+    erased = None
     with open_gallery() as gallery:
-        if note is None and not withdrawn:
-            person = gallery.person(name)
-        else:
+        if withdrawn:
+            person, erased = gallery.withdraw_consent(name)
+        elif note is not None:
             person = gallery.set_consent(name, note, date)
-    if as_json or ctx.obj:
-        print_json({"name": person.name, "consent": None if person.consent is None else asdict(person.consent)})
+        else:
+            person = gallery.person(name)
+    if as_json:
+        facts = {"name": person.name, "consent": None if person.consent is None else asdict(person.consent)}
+        print_json(facts if erased is None else {**facts, **erased_facts(erased)})
     elif person.consent is None:
         click.echo(f"{escaped(person.name)}: no consent is noted")
     else:
         click.echo(f"{escaped(person.name)}: {escaped(person.consent.note)} ({person.consent.date})")
+    return 0 if erased is None else erased_too(erased, f"the note on {escaped(person.name)}", quiet=as_json)
 
 
 #: Registered by `facecam.cli.people`.

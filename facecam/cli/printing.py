@@ -31,11 +31,13 @@ def open_gallery(create: bool = False) -> Iterator[Gallery]:
     from facecam.people.gallery import Gallery  # numpy and sqlite3: not for --help
 
     with Gallery.open(create=create, ask=passphrase_asker()) as gallery:
+        if gallery.store.resumed is not None:
+            erased_too(gallery.store.resumed, "what was deleted before", quiet=False, err=True)
         before = gallery.version()
         try:
             yield gallery
         finally:
-            if gallery.version() != before:
+            if gallery.version() not in (before, gallery.store.copied):
                 try:
                     keep_last_good(gallery)
                 except OutputError as error:
@@ -106,19 +108,37 @@ class _Done(Protocol):
     def problem(self) -> str | None: ...
 
 
-def erased_too(done: _Done, whom: str, *, quiet: bool, noun: str = "gallery") -> int:
+def erased_facts(done: _Done) -> dict[str, Any]:
+    """What went with a deletion, for JSON."""
+    return {
+        "backups": [str(path) for path in done.backups],
+        "renewed": [str(path) for path in done.renewed],
+        "stale": [str(path) for path in done.stale],
+        "problem": done.problem,
+    }
+
+
+def erased_too(done: _Done, whom: str, *, quiet: bool, noun: str = "gallery", err: bool = False) -> int:
     """Say which copies went with a deletion, and what may be left; the exit code.
 
     Args:
-        quiet: problems only. noun: what it was deleted from.
+        quiet: problems only. noun: what it was deleted from. err: all on stderr, as a note beside a command's output.
     """
+    from facecam.people.copies import reachable
+
     if not quiet:
+        deleted, made = ("facecam: deleted", "facecam: made") if err else ("Deleted", "Made")
         for path in done.backups:
-            click.echo(f"Deleted as well, since it held {whom}: {escaped(str(path))}")
+            click.echo(f"{deleted} as well, since it held {whom}: {escaped(str(path))}", err=err)
         for path in done.renewed:
-            click.echo(f"Made anew without {whom}: the backup {escaped(str(path))}")
+            click.echo(f"{made} anew without {whom}: the backup {escaped(str(path))}", err=err)
     for path in done.stale:
-        click.echo(f"facecam: the backup {escaped(str(path))} still holds {whom}; delete it", err=True)
+        next_step = (
+            f"still holds {whom}; delete it"
+            if reachable(path)
+            else f"cannot be reached (its folder is not there) and still holds {whom}; it is made anew when it is back"
+        )
+        click.echo(f"facecam: the backup {escaped(str(path))} {next_step}", err=True)
     if done.problem:
         click.echo(
             f"facecam: traces of {whom} may be left in the {noun}'s files ({done.problem}); "

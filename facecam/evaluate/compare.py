@@ -45,7 +45,7 @@ def read_result(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error}); give a result file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UsageFault(f"{path}: not JSON ({error}); give a file that facecam eval wrote with --json") from error
     if not isinstance(data, dict) or not str(data.get("schema", "")).startswith("facecam.eval/"):
         raise UsageFault(f"{path}: not a result of facecam eval; give a file that it wrote with --json")
@@ -56,7 +56,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[R
     """All figures that one of the results has, and a line for everything that makes them not comparable.
 
     Raises:
-        UsageFault: they are results of different tests.
+        UsageFault: they are results of different tests, or hold a number beyond all.
     """
     if first["schema"] != second["schema"]:
         raise UsageFault(f"{first['schema']} and {second['schema']} are different tests; give two results of one test")
@@ -72,7 +72,13 @@ def _numbers(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(item, Mapping):
             yield from _numbers(item, f"{prefix}{name}.")
         elif isinstance(item, int | float) and not isinstance(item, bool):
-            yield prefix + name, float(item)
+            try:
+                number = float(item)
+            except OverflowError as error:
+                raise UsageFault(
+                    f"{prefix}{name} is a number of {len(str(item))} digits; give results that facecam eval wrote"
+                ) from error
+            yield prefix + name, number
 
 
 def _differences(section: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:

@@ -172,7 +172,7 @@ def read_split(path: Path) -> set[str]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error}); give a split by person") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UsageFault(f"{path}: not JSON ({error}); give a split by person, such as of train/splits") from error
     people = data.get("test") if isinstance(data, dict) else None
     if not isinstance(people, list) or not people or not all(isinstance(name, str) for name in people):

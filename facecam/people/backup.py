@@ -23,12 +23,13 @@ _BACKUP: Final = dataclasses.replace(GALLERY, remedy=lambda path: "name a file t
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A copy: where, and what it holds."""
+    """A copy: where, what it holds, and whether the gallery remembers it."""
 
     path: Path
     people: int
     samples: int
     bytes: int
+    remembered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +52,27 @@ class Restored:
 def back_up(gallery: Gallery, file: Path, *, replace: bool = False) -> Copied:
     """Copy the gallery as of this moment to ``file``, while others may use it; an encrypted one stays encrypted.
 
-    The gallery remembers where, so that whoever is removed later can be removed there, too.
+    The gallery remembers where, so that whoever is removed later can be removed there, too; not one that cannot be
+    written.
 
     Raises:
         UsageFault: ``file`` is the gallery itself.
         OutputError: it exists (without ``replace``) or cannot be written.
     """
-    file = file.absolute()
-    shown = escaped(str(file))
+    shown = escaped(str(file.absolute()))
     if os.path.realpath(file) == os.path.realpath(gallery.path):
         raise UsageFault(f"{shown}: is the gallery itself; name another file")
     if not replace and os.path.lexists(file):
         raise OutputError(f"{shown}: exists already; use --overwrite or name another file")
     if os.path.lexists(file) and not file.is_file():
         raise OutputError(f"{shown}: is not a regular file; name a file to write")
-    copies.remember(gallery.store, file)
+    file = copies.real(file)  # a link stays one
+    writable = gallery.store.obstacle is None
+    if writable:
+        copies.remember(gallery.store, file)
     gallery.store.backup_to(file)
     people, samples = _counted(gallery.store)
-    return Copied(file, people, samples, file.stat().st_size)
+    return Copied(file, people, samples, file.stat().st_size, writable)
 
 
 def keep_last_good(gallery: Gallery) -> Path | None:
@@ -100,14 +104,16 @@ def restore(path: Path, file: Path | None = None) -> Restored:
         GalleryDamaged, GalleryError: the backup is no whole gallery, or of a newer facecam.
         OutputError: the home cannot be written.
     """
-    path = path.absolute()
+    files.check_link(path, GALLERY.noun, GALLERY.error)
+    path = copies.real(path)
     source = file.absolute() if file is not None else newest(path)
     if not source.is_file():
         raise SourceError(f"{escaped(str(source))}: no such file; name a file of facecam people backup")
     if os.path.realpath(source) == os.path.realpath(path):
         raise UsageFault(f"{escaped(str(source))}: is the gallery itself; name a backup of it")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with files.draft(path) as made:
+    with translated(path, GALLERY, files_too=True):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with translated(path, GALLERY, files_too=True), files.draft(path) as made:
         checked_copy(source, made, _BACKUP)
         with translated(source, _BACKUP, files_too=True):
             erase_within(made)
@@ -125,6 +131,8 @@ def restore(path: Path, file: Path | None = None) -> Restored:
             else:
                 aside = _free(path)
                 try:
+                    if present.obstacle is not None:
+                        raise OutputError(present.obstacle)
                     known = copies.known_backups(present)
                     present.backup_to(aside)
                     overwrite(present, made)
@@ -145,8 +153,10 @@ def newest(path: Path) -> Path:
     """The copy that facecam keeps by itself and that is best to go back to.
 
     Raises:
-        SourceError: there is none.
+        SourceError: there is none. GalleryError: the gallery is a link that leads nowhere.
     """
+    files.check_link(path, GALLERY.noun, GALLERY.error)
+    path = copies.real(path)
     found = files.backups(path)
     if not found:
         raise SourceError(

@@ -25,6 +25,8 @@ from facecam.people.sqlite import Connection, Kind
 ERASE_PATIENCE: Final = 5.0
 #: Entry of the table of small facts that differs after every `overwrite`.
 ORIGIN: Final = "origin"
+#: The mark of a deletion (`mark_erase`) whose erasing has deleted the last good copy, and is to make it anew.
+_ERASE_WITH_COPY: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,32 @@ class Erased:
 
 
 class Database:
-    """One open file. May be used from several threads; transactions exclude each other."""
+    """One open file. May be used from several threads; transactions exclude each other.
 
-    def __init__(self, connection: Connection, path: Path, kind: Kind, obstacle: str | None) -> None:
-        """Use `open_database`. ``obstacle`` says why nothing can be written, None if it can."""
+    Attributes:
+        path: without links. obstacle: why nothing can be written, None if it can.
+        resumed: what was erased at the opening, since an earlier erasing was interrupted or could not reach a
+            backup; None if nothing was.
+        copied: `changes` of the last good copy that `erase` made, None if it made none.
+    """
+
+    def __init__(
+        self, connection: Connection, path: Path, kind: Kind, obstacle: str | None, links: tuple[Path, ...] = ()
+    ) -> None:
+        """Use `open_database`.
+
+        Args:
+            obstacle: says why nothing can be written, None if it can.
+            links: that led to ``path``; beside them an earlier facecam kept its copies.
+        """
         self._connection = connection
+        self._links = links
         self._lock = threading.RLock()
         self.path = path
         self.kind = kind
         self.obstacle = obstacle
+        self.resumed: Erased | None = None
+        self.copied: int | None = None
 
     def close(self) -> None:
         with self._lock:
@@ -145,15 +164,19 @@ class Database:
         every page anew. A deletion calls `mark_erase` in its own transaction, so that the erasing
         that a kill prevented is done when the file is next opened.
         """
+        last = files.last_good(self.path)
         gone: list[Path] = []
         renewed: tuple[Path, ...] = ()
         stale: tuple[Path, ...] = ()
         try:
-            with self.atomic():  # under the lock, or another process's migration might lose its copy
-                for copy in (*files.backups(self.path), *files.kept_aside(self.path), *files.leftovers(self.path)):
-                    copy.unlink(missing_ok=True)
-                    if copy != files.last_good(self.path):  # not told: the command that asked makes it anew
-                        gone.append(copy)
+            with self.atomic() as db:  # under the lock, or another process's migration might lose its copy
+                if last.exists():  # noted, for an erasing that goes on after a kill
+                    db.execute("UPDATE meta SET value = ? WHERE key = 'erase'", (_ERASE_WITH_COPY,))
+                for path in (self.path, *self._links):
+                    for copy in (*files.backups(path), *files.kept_aside(path), *files.leftovers(path)):
+                        copy.unlink(missing_ok=True)
+                        if copy != files.last_good(path):  # not told: it is made anew
+                            gone.append(copy)
             with self._lock, sqlite.translated(self.path, self.kind, files_too=True):
                 db = self._connection
                 sqlite.vacuum(db, self.path.stat().st_size)
@@ -164,9 +187,15 @@ class Database:
                     return Erased(tuple(gone), f"another process is reading the {self.kind.noun}")
             renewed, stale = copies.refresh(self)
             with self.atomic() as db:
+                row = db.execute("SELECT value FROM meta WHERE key = 'erase'").fetchone()
                 db.execute("DELETE FROM meta WHERE key = 'erase'")
         except (FacecamError, OSError) as error:
             return Erased(tuple(gone), str(error), renewed, stale)
+        if row == (_ERASE_WITH_COPY,):
+            with contextlib.suppress(OutputError):  # no trace is left; the next change makes the copy
+                before = self.changes()
+                self.backup_to(last)
+                self.copied = before
         return Erased(tuple(gone), None, renewed, stale)
 
 
@@ -194,7 +223,7 @@ def overwrite(present: Database, source: Path) -> None:
 
 def mark_erase(db: Connection) -> None:
     """Note, within a deletion's transaction, that `Database.erase` is due."""
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('erase', 1)")
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('erase', 1)")
 
 
 def erase_within(copy: Path) -> None:
@@ -218,11 +247,13 @@ def open_database(path: Path, kind: Kind, *, create: bool = True, ask: Callable[
 
     Raises:
         kind.damaged: not such a file, or one that fails the integrity check (left untouched).
-        kind.error: written by a newer facecam, or locked for `sqlite.PATIENCE` seconds.
+        kind.error: written by a newer facecam, locked for `sqlite.PATIENCE` seconds, or a link that leads nowhere.
         OutputError: it cannot be opened, created or migrated (permission, disk full).
     """
-    path = path.absolute()
+    given = path.absolute()
+    path = copies.real(given)  # where SQLite keeps the log
     with sqlite.translated(path, kind, files_too=True), contextlib.ExitStack() as undo:
+        files.check_link(given, kind.noun, kind.error)
         if not files.present(path, kind.noun, kind.damaged):
             if not create:
                 empty = sqlite.connect(":memory:")
@@ -245,9 +276,11 @@ def open_database(path: Path, kind: Kind, *, create: bool = True, ask: Callable[
             migrate(db, kind, path)
         db.ask = ask
         undo.pop_all()
-        opened = Database(db, path, kind, obstacle)
+        opened = Database(db, path, kind, obstacle, (given,) if given.is_symlink() else ())
         if obstacle is None and opened.value("erase"):
-            opened.erase()  # a removal was interrupted between its commit and its erasing
+            opened.resumed = opened.erase()  # a removal was interrupted between its commit and its erasing
+        elif obstacle is None and (renewed := copies.make_good(opened)):
+            opened.resumed = Erased((), None, renewed)
         return opened
 
 

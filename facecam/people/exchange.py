@@ -27,7 +27,7 @@ from facecam.people.gallery import Gallery
 from facecam.people.incoming import SCHEMAS, SIZE_MAX, Newcomer, read_people
 from facecam.people.names import NAME_MAX, clean_name, escaped, quoted
 from facecam.people.records import Added, Record
-from facecam.people.rows import people_of, person_id, put, put_consent
+from facecam.people.rows import dimension, people_of, person_id, put, put_consent
 from facecam.people.sqlite import Connection, utc_now
 from facecam.video.atomic import atomic_text
 
@@ -189,14 +189,12 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _check_dimensions(db: Connection, people: Sequence[Newcomer]) -> None:
-    sizes: dict[str, int] = dict(
-        db.execute(
-            "SELECT space, (max(length(vector)) - ?) / 4 FROM template GROUP BY space", (db.overhead,)
-        ).fetchall()
-    )
+    sizes: dict[str, int] = {}
     for name, records, _ in people:
         for space, vector in ((s, v) for record in records for s, v in record.vectors.items()):
-            if sizes.setdefault(space, vector.size) != vector.size:
+            if space not in sizes:
+                sizes[space] = dimension(db, space) or vector.size
+            if sizes[space] != vector.size:
                 raise GalleryError(
                     f"{quoted(name)} has a vector of {vector.size} values in space {quoted(space)}, where "
                     f"others have {sizes[space]}; nobody was imported: the file lies about its models"

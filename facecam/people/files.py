@@ -82,6 +82,19 @@ def present(path: Path, noun: str, damaged: type[FacecamError]) -> bool:
     )
 
 
+def check_link(path: Path, noun: str, error: type[FacecamError]) -> None:
+    """Refuse a link that leads nowhere: its disk is not mounted, and nothing is to be made in its place.
+
+    Raises:
+        error: it is one.
+    """
+    if path.is_symlink() and not path.exists():
+        raise error(
+            f"{escaped(str(path))}: is a link to {escaped(os.path.realpath(path))}, which is not there; mount its disk "
+            f"or put the {noun} back, or delete the link to start anew"
+        )
+
+
 def obstacle_to_writing(path: Path, noun: str, place: str) -> str | None:
     """Why the database at ``path`` cannot change (its folder takes the log), None if it can.
 

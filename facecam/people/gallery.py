@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from facecam.errors import GalleryOfAnotherModel, UsageFault
-from facecam.people.database import ORIGIN, Database, mark_erase
+from facecam.people.database import ORIGIN, Database, Erased, mark_erase
 from facecam.people.names import clean_date, clean_name, clean_note, escaped, lookup_name, quoted
 from facecam.people.negatives import move_negatives, negatives_of, put_negatives
 from facecam.people.reading import labelled_vectors, negative_vectors, records_of, template_set
@@ -312,8 +312,8 @@ class Gallery:
         erased = self.store.erase()
         return Withdrawn(tuple(gone), erased.backups, erased.problem, erased.renewed, erased.stale)
 
-    def set_consent(self, name: str, note: str | None, date: str | None = None) -> Person:
-        """Keep with a person what they agreed to and when; both None takes the note away.
+    def set_consent(self, name: str, note: str, date: str | None = None) -> Person:
+        """Keep with a person what they agreed to and when.
 
         Args:
             date: like 2026-01-31; today by default.
@@ -321,17 +321,28 @@ class Gallery:
         Raises:
             PersonNotFound: nobody has that name. UsageFault: the note or the date cannot be one.
         """
-        consent = None if note is None else Consent(clean_note(note), clean_date(date or utc_now()[:10]))
+        consent = Consent(clean_note(note), clean_date(date or utc_now()[:10]))
         self.person(name)
         with self.store.atomic() as db:
             person = person_id(db, name)
             put_consent(db, person, consent)
-            if consent is None:
-                mark_erase(db)
-            changed = people_of(db, person)[0]
-        if consent is None:
-            self.store.erase()
-        return changed
+            return people_of(db, person)[0]
+
+    def withdraw_consent(self, name: str) -> tuple[Person, Erased]:
+        """Take the note of a person's consent away, erased like a removed person (`Database.erase`).
+
+        Raises:
+            PersonNotFound: nobody has that name.
+        """
+        person = self.person(name)
+        if person.consent is None:
+            return person, Erased(())
+        with self.store.atomic() as db:
+            id = person_id(db, name)
+            put_consent(db, id, None)
+            mark_erase(db)
+            person = people_of(db, id)[0]
+        return person, self.store.erase()
 
     def set_setting(self, key: str, value: Any) -> None:
         """Keep ``value`` (anything JSON can hold) with the gallery; None takes it away."""

@@ -165,7 +165,8 @@ def _parsed(mark: str) -> tuple[bytes, int, bytes]:
 
 def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
     text = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
-    return hashlib.scrypt(text, salt=salt, n=cost, r=_BLOCK, p=1, maxmem=256 * _BLOCK * cost, dklen=32)
+    maxmem = min(256 * _BLOCK * cost, (1 << 31) - 1)  # twice what it takes, and an int of C
+    return hashlib.scrypt(text, salt=salt, n=cost, r=_BLOCK, p=1, maxmem=maxmem, dklen=32)
 
 
 def _cipher(key: bytes) -> Any:

@@ -307,8 +307,12 @@ class UnknownBook:
             return False
         if gone.numbers:
             self._note(f"unknown people deleted, whom nobody saw for long: {len(gone.numbers)}")
-        if gone.problem or gone.stale:
-            left = gone.problem or f"{escaped(str(gone.stale[0]))} could not be made anew"
+        for path in gone.backups:
+            self._note(f"deleted as well, since it held them: {escaped(str(path))}")
+        for path in gone.renewed:
+            self._note(f"made anew without them: the backup {escaped(str(path))}")
+        stale = [f"{escaped(str(path))} could not be made anew" for path in gone.stale]
+        for left in [*([gone.problem] if gone.problem else []), *stale]:
             self._note(f"traces of unknown people may be left: {left}")
         return bool(gone.numbers)
 
