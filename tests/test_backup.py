@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from facecam.cli.common import open_gallery
 from facecam.errors import FacecamError, GalleryDamaged, GalleryError, OutputError, SourceError, UsageFault
 from facecam.people import backup, files, strangers
 from facecam.people.database import Database, mark_erase
@@ -367,6 +368,8 @@ def test_a_link_to_a_gallery_that_is_not_there_is_no_empty_gallery(run: Any, own
         code, out, err = run(*command)
         assert code == 14 and out == "" and err.count("\n") == 1, command
         assert f"a link to {far}, which is not there" in err and not far.exists()
+    with pytest.raises(FacecamError, match="which is not there"):
+        open_gallery()  # of run and label
 
 
 # A backup under another name, out of reach, or in another place

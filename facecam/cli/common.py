@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -37,7 +38,7 @@ def open_gallery() -> Gallery | None:
     """The gallery, or None when nobody was ever enrolled."""
     from facecam.people.gallery import Gallery
 
-    if not (home() / "gallery.db").exists():
+    if not os.path.lexists(home() / "gallery.db"):  # a link without a file is no empty gallery
         return None
     return Gallery.open(create=False, ask=passphrase_asker())
 
