@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def model(
 
     if out.suffix != ".onnx":
         raise UsageFault(f"-o {out}: the file's name ends in .onnx")
+    if math.isnan(risk):  # Click's range takes it
+        raise UsageFault("--risk takes a share from 0 to 0.5, not nan")
     if int8 and fp16:
         raise UsageFault("--fp16 and --int8 exclude each other; choose one")
     if int8 != (calibrate is not None):

@@ -157,7 +157,7 @@ def check_gallery(home: Path) -> Check:
     from facecam.zoo.packs import Zoo
 
     path = home / "gallery.db"
-    if not path.exists():
+    if not os.path.lexists(path):  # a link without a file is told by opening it
         facts: dict[str, Any] = {"path": str(path), "people": 0}
         return Check("gallery", "note", "nobody is enrolled yet", "facecam enroll --name NAME PHOTO", facts)
     with Gallery.open(path, create=False) as gallery:

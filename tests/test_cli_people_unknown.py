@@ -146,7 +146,7 @@ def test_forgetting_asks(run: Any, met: Path) -> None:
     assert (code, out) == (0, "1 unknown person deleted: Unknown 2\n")
     assert traces(met, [view(2, 0).tobytes(), b"clip2.mp4"]) == []
     done = json.loads(run("forget", "--all", "-y", "--json")[1])
-    assert done == {"forgotten": [1, 3], "backups": [], "problem": None}
+    assert done == {"forgotten": [1, 3], "backups": [], "renewed": [], "stale": [], "problem": None}
     assert run("unknown", "--remember", "off")[0] == 0
 
 

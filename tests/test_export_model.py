@@ -190,6 +190,7 @@ def test_a_wrong_graph_is_noticed(file: Path, place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("-o", "m.onnx", "--risk", "nan"), "a share from 0 to 0.5"),
         (("-o", "model.bin"), "ends in .onnx"),
         (("-o", "m.onnx", "--int8"), "belong together"),
         (("-o", "m.onnx", "--fp16", "--int8", "--calibrate", "set"), "exclude each other"),

@@ -11,7 +11,7 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
-from facecam.cli.printing import AS_JSON, count, erased_too, open_gallery, print_json, rounded
+from facecam.cli.printing import AS_JSON, count, erased_facts, erased_too, open_gallery, print_json, rounded
 from facecam.errors import NoFaceFound, SourceError, UsageFault
 from facecam.people.names import escaped, quoted
 from facecam.settings import Settings
@@ -171,8 +171,7 @@ def _undo(gallery: Gallery, name: str, shown: str, given: list[str], as_json: bo
     done = gallery.unreject(name, [negative.digest for negative in chosen])
     if as_json:
         gone = [{"source": n.source, "created": n.created, "digest": n.digest} for n in done.negatives]
-        backups = [str(path) for path in done.backups]
-        print_json({"name": shown, "withdrawn": gone, "backups": backups, "problem": done.problem})
+        print_json({"name": shown, "withdrawn": gone, **erased_facts(done)})
     else:
         click.echo(f"{count(len(done.negatives), 'picture')} no longer kept as not being {shown}")
     return erased_too(done, "the rejected face", quiet=as_json)

@@ -10,7 +10,7 @@ import click
 
 from facecam.cli import common
 from facecam.cli.options import settings as setting_options
-from facecam.cli.printing import AS_JSON, agreed, count, erased_too, open_gallery, print_json, table
+from facecam.cli.printing import AS_JSON, agreed, count, erased_facts, erased_too, open_gallery, print_json, table
 from facecam.errors import UsageFault
 from facecam.people.names import escaped
 from facecam.settings import Settings, seconds_of
@@ -175,8 +175,7 @@ def forget(ctx: click.Context, unknown: tuple[str, ...], everybody: bool, yes: b
         done = strangers.forget(gallery, targets) if targets else Forgotten(())
     as_json = as_json or bool(ctx.obj)
     if as_json:
-        backups = [str(path) for path in done.backups]
-        print_json({"forgotten": list(done.numbers), "backups": backups, "problem": done.problem})
+        print_json({"forgotten": list(done.numbers), **erased_facts(done)})
     elif done.numbers:
         click.echo(f"{count(len(done.numbers), 'unknown person', 'unknown people')} deleted: {shown}")
     else:
