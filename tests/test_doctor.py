@@ -192,7 +192,7 @@ def test_the_gallery_and_its_schema(home: Path) -> None:
     assert check.facts["spaces"] == {space: 1}
 
 
-@pytest.mark.parametrize("harm", ["another model", "damaged", "a text"])
+@pytest.mark.parametrize("harm", ["another model", "damaged", "a text", "a link without a file"])
 def test_a_gallery_that_cannot_serve_is_an_error(home: Path, harm: str) -> None:
     enrol(home, "ffffffffffffffff")
     path = home / "gallery.db"
@@ -202,6 +202,10 @@ def test_a_gallery_that_cannot_serve_is_an_error(home: Path, harm: str) -> None:
             extra.unlink()
     elif harm == "a text":
         path.write_text("hello")
+    elif harm == "a link without a file":
+        for file in home.glob("gallery.db*"):
+            file.unlink()
+        path.symlink_to(home / "elsewhere.db")
     checks = {check.name: check for check in doctor.examine(home)}
     assert checks["gallery"].state == "error" and "\n" not in checks["gallery"].text
     assert not doctor.can_run(checks.values())
