@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from facecam.errors import MediaError, SourceError
 from facecam.values import Frame, Image
-from facecam.video import camera, container, grabber
+from facecam.video import camera, container, grabber, upright
 from facecam.video.address import host_only
 from facecam.video.base import FrameSource
 from facecam.video.sources import (
@@ -174,13 +174,13 @@ def test_a_change_of_size_in_the_middle_gives_frames_of_their_own_size(tmp_path:
 
 def test_images_are_made_only_when_asked_and_from_any_thread(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    original = container._Upright.image
+    original = upright.Upright.image
 
-    def counted(self: container._Upright) -> Image:
+    def counted(self: upright.Upright) -> Image:
         made.append(threading.get_ident())
         return original(self)
 
-    monkeypatch.setattr(container._Upright, "image", counted)
+    monkeypatch.setattr(upright.Upright, "image", counted)
     with FileSource(clip) as source:
         frames = list(source)
         assert all(frame.luma.shape[0] for frame in frames)  # from the Y plane, no conversion

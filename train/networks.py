@@ -299,7 +299,7 @@ def try_size(network: Network, recipe: Recipe) -> None:
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, recipe.size, recipe.size, device=place))
-    except Exception as error:
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         # Maps that shrink to nothing, sizes that are fixed: each network complains in its own way.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageFault(

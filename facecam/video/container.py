@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from facecam.errors import MediaError, NothingDecoded
-from facecam.values import Frame, Image, SourceInfo
+from facecam.values import Frame, SourceInfo
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
 from facecam.video.clock import Clock, packets
 from facecam.video.content import HEAD, describe, kind_of_picture
-from facecam.video.planar import Planar
+from facecam.video.upright import LUMA_FIRST, MAX_PIXELS, Converter, Turn, Upright, turn_of
 from facecam.video.wholeness import cut_short
 
 if TYPE_CHECKING:
     import av
     from av.video.frame import VideoFrame
 
-#: Formats whose first plane is 8-bit brightness, at full size.
-_LUMA_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"))
-_LUMA_WIDTH = 96
-#: A picture of more pixels than this is taken for an attack or an error: 8192 x 4320 are 35 million, and a decoder
-#: keeps up to 17 pictures.
-_MAX_PIXELS = 40_000_000
 #: Playlists name other files and addresses; only what stands in the file itself is read.
 _PLAYLISTS = frozenset({"hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest"})
 #: Reading goes on after this many errors of the container in a row, not for ever.
 _PATIENCE = 20
-
-#: Transpose first, then cv2.flip with this code or not at all; None: shown as stored.
-_Turn = tuple[bool, int | None] | None
 
 
 class FileSource(Source):
@@ -85,8 +73,8 @@ class FileSource(Source):
         self._container = _open(self.path)
         try:
             self._stream = self._video_stream()
-            self._convert = _Converter()
-            self._turns: dict[int, _Turn] = {}
+            self._convert = Converter()
+            self._turns: dict[int, Turn] = {}
             self._index = 0
             self._time: float | None = None
             self._step = 1 / float(self._stream.average_rate or 25)
@@ -158,12 +146,12 @@ class FileSource(Source):
         context = stream.codec_context
         if context is None:
             raise MediaError(f"{self.path}: its pictures are of an unknown kind; convert it to H.264")
-        if context.width * context.height > _MAX_PIXELS:
+        if context.width * context.height > MAX_PIXELS:
             raise MediaError(
                 f"{self.path}: the video says that its pictures are {context.width} x {context.height}; at most "
-                f"{_MAX_PIXELS // 1_000_000} megapixels are read"
+                f"{MAX_PIXELS // 1_000_000} megapixels are read"
             )
-        context.options = {"max_pixels": str(_MAX_PIXELS)}  # of pictures that grow later
+        context.options = {"max_pixels": str(MAX_PIXELS)}  # of pictures that grow later
         # Measured on two cores: AUTO decodes as fast as FRAME and faster than SLICE or one thread.
         stream.thread_type = "NONE" if self._steady else "SLICE" if self._lean else "AUTO"
         return stream
@@ -250,14 +238,14 @@ class FileSource(Source):
         # cycle, and pictures would pile up until the garbage collector passes (hundreds of megabytes).
         angle = picture.rotation
         if angle not in self._turns:
-            self._turns[angle] = _turn(picture)
-        upright = _Upright(picture, self._stream.sample_aspect_ratio, self._turns[angle], self._convert)
+            self._turns[angle] = turn_of(picture)
+        upright = Upright(picture, self._stream.sample_aspect_ratio, self._turns[angle], self._convert)
         frame = Frame(
             self._index,
             time,
             size=upright.size,
             make_image=upright.image,
-            make_luma=upright.luma if picture.format.name in _LUMA_FIRST else None,
+            make_luma=upright.luma if picture.format.name in LUMA_FIRST else None,
             planar=upright.planar,
         )
         self._index += 1
@@ -281,99 +269,6 @@ class FileSource(Source):
             self._step = float(picture.duration * base)
         self._time = time
         return time
-
-
-class _Converter(threading.local):
-    """One reformatter a thread: frames are converted by whichever thread asks, at the same time."""
-
-    def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self.reformatter = VideoReformatter()
-
-
-class _Upright:
-    """A decoded picture and what it takes to show it upright with square pixels."""
-
-    __slots__ = ("_convert", "_picture", "_stored", "_turn", "size")
-
-    def __init__(self, picture: VideoFrame, aspect: Any, turn: _Turn, convert: _Converter) -> None:
-        self._picture = picture
-        self._convert = convert
-        width, height = picture.width, picture.height
-        if aspect and aspect != 1 and 0.1 < aspect < 10:
-            width = max(1, round(width * float(aspect)))
-        if width * height > _MAX_PIXELS:
-            raise MediaError(
-                f"the video has pictures of {width} x {height}: more than {_MAX_PIXELS // 1_000_000} megapixels"
-            )
-        self._stored = width, height
-        self._turn = turn
-        self.size = (height, width) if self._turn and self._turn[0] else (width, height)
-
-    def image(self) -> Image:
-        """BGR uint8, contiguous, upright."""
-        width, height = self._stored
-        # One thread: sws_scale's own threads cost more than they gain up to 1080p (measured).
-        converted = self._convert.reformatter.reformat(
-            self._picture, width=width, height=height, format="bgr24", threads=1
-        )
-        image = _pixels(converted, width, height)
-        return self._turned(image)
-
-    def planar(self) -> Planar | None:
-        """The picture upright as planes, where it can be had so."""
-        turn = self._turned if self._turn else None
-        return Planar.of(self._picture, self._stored, turn, self._convert.reformatter)
-
-    def _turned(self, image: Image) -> Image:
-        if self._turn:
-            import cv2
-
-            transpose, flip = self._turn
-            if transpose:
-                image = cv2.transpose(image)  # type: ignore[assignment]
-            if flip is not None:
-                image = cv2.flip(image, flip)  # type: ignore[assignment]
-        return image
-
-    def luma(self) -> Image:
-        """A grey thumbnail as stored (not turned), at most 96 pixels wide: strided from the Y plane."""
-        plane: Any = self._picture.planes[0]
-        step = max(1, -(-self._picture.width // _LUMA_WIDTH))
-        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * self._picture.height]
-        rows = rows.reshape(self._picture.height, plane.line_size)
-        first_row = min(step // 2, self._picture.height - 1)
-        return rows[first_row::step, step // 2 : self._picture.width : step].copy()
-
-
-def _pixels(picture: Any, width: int, height: int) -> Image:
-    """The pixels of a bgr24 picture; not copied where its rows lie next to each other."""
-    plane = picture.planes[0]
-    rows = np.frombuffer(plane, np.uint8)[: plane.line_size * height].reshape(height, plane.line_size)
-    return np.ascontiguousarray(rows[:, : width * 3]).reshape(height, width, 3)
-
-
-def _turn(picture: VideoFrame) -> _Turn:
-    """How the display matrix shows the picture.
-
-    The matrix maps stored pixels to shown ones, x' = a x + c y, y' = b x + d y (16.16 fixed point;
-    libavutil/display.h). Only its signs and its larger diagonal count: quarter turns and mirrors.
-    """
-    try:
-        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV cannot list what it has no name for, as the EXIF of a camera's JPEG pictures
-        angle = np.deg2rad(picture.rotation)  # counterclockwise; a mirror is lost
-        a, b = np.rint((np.cos(angle), -np.sin(angle)))
-        c, d = -b, a
-    else:
-        if matrix is None:
-            return None
-        a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(matrix)[:20], np.int32))
-    transpose = abs(b) + abs(c) > abs(a) + abs(d)
-    horizontal, vertical = (c < 0, b < 0) if transpose else (a < 0, d < 0)
-    flip = -1 if horizontal and vertical else 1 if horizontal else 0 if vertical else None
-    return (transpose, flip) if transpose or flip is not None else None
 
 
 def _is_cover(stream: Any) -> bool:
