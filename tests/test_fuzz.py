@@ -9,7 +9,6 @@ import json
 import os
 import random
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 
@@ -54,12 +53,10 @@ def test_dlib_reader(role: str, seed: int) -> None:
     chance = random.Random(seed)
     at = 0 if role == "landmarks" else chance.choice((0, 0, len(data) // 2))  # layers stand between the numbers
     end = at + chance.choice((2_000, 20_000))
-    began = time.process_time()
     try:
         READERS[role](data[:at] + mutated(data[at:end], chance) + data[end:])
     except ModelInvalid as error:
         one_line(error)
-    assert time.process_time() - began < 5
 
 
 def card() -> bytes:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import unicodedata
 from pathlib import Path
 
@@ -294,18 +293,6 @@ def test_fitted_text_fits(words: str, size: int, room: int, tail: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_visual_order_keeps_every_character(words: str) -> None:
     assert sorted(text.visual(words)) == sorted(words)
-
-
-def test_drawing_is_fast() -> None:
-    """Eight faces at 1080p cost about a millisecond; the bound is for a busy machine."""
-    image = smooth(1920, 1080)
-    faces = [sighting((150 + 200 * i, 300, 165, 165), "Lin-Manuel Miranda", i / 10) for i in range(8)]
-    took = []
-    for _ in range(20):
-        start = time.perf_counter()
-        draw(image, faces, hud=["30 fps"])
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.008
 
 
 def test_in_a_crowd_a_name_is_drawn_over_those_without() -> None:

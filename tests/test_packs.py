@@ -121,16 +121,14 @@ def test_the_default_pack_is_complete_and_loads(models_home: Path) -> None:
     assert not [p for p in (models_home / "models").iterdir() if p.name.startswith(".facecam-")]
 
 
-def test_later_starts_are_quick_and_do_not_import_onnx(models_home: Path) -> None:
+def test_later_starts_do_not_import_onnx(models_home: Path) -> None:
     code = (
-        "import sys, time, pathlib\nfrom facecam.zoo.packs import Zoo\nstart = time.perf_counter()\n"
+        "import sys, pathlib\nfrom facecam.zoo.packs import Zoo\n"
         f"Zoo(pathlib.Path({str(models_home)!r})).ensure()\n"
-        "print(time.perf_counter() - start, 'onnx' in sys.modules, 'onnxruntime' in sys.modules)"
+        "print('onnx' in sys.modules, 'onnxruntime' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    seconds, onnx, onnxruntime = done.stdout.split()
-    assert (onnx, onnxruntime) == ("False", "False")
-    assert float(seconds) < 0.5
+    assert done.stdout.split() == ["False", "False"]
     assert done.stderr == ""
 
 
