@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from facecam.errors import ModelInvalid
-from facecam.zoo.card import TEMPLATES, ModelCard
+from facecam.zoo.card import ModelCard
 from facecam.zoo.session import Model, choose_device, load
 
 BATCHES = (1, 3, 8)
@@ -82,14 +82,9 @@ def self_check(data: bytes, card: ModelCard) -> list[str]:
     """What can be checked of a file without its network; each line says what was found right.
 
     Raises:
-        ModelInvalid: a size that its crops do not have; outputs of another shape, not finite, not normalised, or
+        ModelInvalid: outputs of another shape, not finite, not normalised, or
             that depend on their neighbours in the batch.
     """
-    side = TEMPLATES.get(card.template or "")
-    if side and card.size != (side, side):
-        raise ModelInvalid(
-            f"a crop of {card.template} has {side} px a side, the card says {card.size}; train it with --size {side}"
-        )
     model = open_model(data)
     rng = np.random.default_rng(1)
     noise = (rng.integers(0, 256, (max(BATCHES), 3, *card.size)) - 127.5).astype(np.float32)

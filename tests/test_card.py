@@ -39,6 +39,7 @@ def test_a_card_reads_back(card: ModelCard) -> None:
         {"std": (1.0, 0.0, 1.0)},
         {"mean": (1.0, 2.0)},
         {"size": (150, 99999)},
+        {"size": (112, 112)},
         {"dim": 0},
         {"template": "passport"},
         {"space": None},
@@ -53,7 +54,7 @@ def test_an_embedders_card_must_be_whole(change: dict[str, object]) -> None:
         dataclasses.replace(EMBEDDER, **change)
 
 
-@pytest.mark.parametrize("change", [{"labels": ("a",)}, {"template": None}, {"threshold": None}])
+@pytest.mark.parametrize("change", [{"labels": ("a",)}, {"template": None}, {"threshold": None}, {"size": (96, 96)}])
 def test_a_classifiers_card_must_be_whole(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="model card"):
         dataclasses.replace(CLASSIFIER, **change)

@@ -390,9 +390,8 @@ def test_weights_of_the_package_need_no_adding(zoo: Zoo) -> None:
 
 
 GOOD = made.embedder_card()
-#: Of faces, but not of the size in which facecam cuts them.
 CLASSIFIER = dataclasses.replace(
-    GOOD, kind="classifier", template="dlib-150", labels=tuple("abcdefgh"), space=None, dim=0,
+    GOOD, kind="classifier", labels=tuple("abcdefgh"), space=None, dim=0,
     threshold=Threshold(0.5, "probability", "none"),
 )  # fmt: skip
 
@@ -409,8 +408,8 @@ CLASSIFIER = dataclasses.replace(
         (made.with_external_data_in_a_branch(made.embedder(GOOD)), "keeps weights outside the file"),
         (made.embedder(dataclasses.replace(GOOD, dim=16)), r"promises vectors \(2, 16\)"),
         (made.embedder(dataclasses.replace(GOOD, input="picture")), "its card names input 'picture'"),
-        (made.embedder(dataclasses.replace(GOOD, size=(96, 96))), r"promises size \(112, 112\)"),
-        (made.embedder(CLASSIFIER), r"promises size \(150, 150\) for template dlib-150"),
+        (made.embedder(GOOD).replace(b"[112, 112]", b"[196, 196]"), "a crop of arcface-112 has 112 px a side"),
+        (made.embedder(CLASSIFIER).replace(b'"arcface-112"', b'"dlib-150"   '), "a crop of dlib-150 has 150 px a side"),
         (made.embedder(GOOD, normalised=False), "promises vectors of norm 1"),
         (made.embedder(GOOD, batch=1), "a trial run failed"),
         (made.planted_yunet(card=made.yunet_card()), "a trial run failed"),

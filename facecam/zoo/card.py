@@ -121,6 +121,9 @@ class ModelCard:
             f"landmarks are one of {LANDMARK_SCHEMES}, not {self.landmarks!r}",
         )
         need(not self.mirror or self.kind == "embedder", "mirror is an embedder's")
+        side = TEMPLATES.get(self.template or "")
+        if side:
+            need(self.size == (side, side), f"a crop of {self.template} has {side} px a side, size is {self.size}")
         if self.kind == "embedder":
             need(0 < self.dim <= 65536, "an embedder states its dimension")
             need(self.template in TEMPLATES, f"template is one of {tuple(TEMPLATES)}, not {self.template!r}")
