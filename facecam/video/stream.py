@@ -16,9 +16,8 @@ import numpy as np
 from facecam.errors import SourceError
 from facecam.values import Image
 from facecam.video.address import hide_credentials
+from facecam.video.upright import MAX_PIXELS
 
-#: A picture of more pixels than this (8K: 33 million) is an attack or an error; the decoder refuses it.
-_MAX_PIXELS: Final = 40_000_000
 #: For FFmpeg. Looking into a stream may take a second, not its usual five: a picture late is better than none. TCP
 #: first: UDP loses packets. The whitelist keeps a playlist from naming files of this machine.
 _OPTIONS: Final = {
@@ -70,7 +69,7 @@ class StreamCapture:
         if self._stream.codec_context is None:
             self._container.close()
             raise SourceError(f"{self._name}: its pictures are of an unknown kind; let the camera send H.264")
-        self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._packets: Iterator[Any] = self._container.demux(self._stream)
 
     @property
