@@ -62,7 +62,7 @@ def test_nobody_is_recognised_behind_the_blur(engine: Engine, data: Path) -> Non
 
 
 @pytest.mark.parametrize("every", ["1", "20"])
-def test_no_frame_shows_the_face(tmp_path: Path, every: str) -> None:
+def test_no_frame_shows_the_face(tmp_path: Path, every: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It comes between two samples and is there after the last one."""
     clip = tmp_path / "clip.mp4"
     face = cv2.resize(portrait("grace_hopper"), (300, 352), interpolation=cv2.INTER_AREA)
@@ -75,6 +75,7 @@ def test_no_frame_shows_the_face(tmp_path: Path, every: str) -> None:
     out = tmp_path / "out"
     more = ["--write", "video", "--boxes", "none", "--every", every, "-o", str(out)]
     assert invoke(["label", str(clip), "--blur", "unknown", *more]) == 0
+    assert ("whoever moves between two samples may be seen" in capsys.readouterr().err) == (every != "1")
     with FileSource(clip) as before, FileSource(out / "clip.labelled.mp4") as after:
         pairs = [(one.image, two.image) for one, two in zip(before, after)]
     assert len(pairs) == 55

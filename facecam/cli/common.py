@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facecam.cli.printing import passphrase_asker
+from facecam.cli.printing import passphrase_asker, say_resumed
 from facecam.people.names import escaped
 from facecam.settings import Settings, home
 from facecam.video.cv import import_cv2
@@ -40,7 +40,9 @@ def open_gallery() -> Gallery | None:
 
     if not os.path.lexists(home() / "gallery.db"):  # a link without a file is no empty gallery
         return None
-    return Gallery.open(create=False, ask=passphrase_asker())
+    gallery = Gallery.open(create=False, ask=passphrase_asker())
+    say_resumed(gallery)
+    return gallery
 
 
 def open_matcher(engine: Engine, gallery: Gallery | None) -> Matches:

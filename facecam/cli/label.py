@@ -134,6 +134,10 @@ def label(
             kept = stack.enter_context(ArchiveIndex.open(index, create=True))
         crew = _crew(_Work(workers, engine, address), tools)
         common.advise(matcher, opened)
+        if blur != "none" and every not in (None, "1"):
+            common.note(
+                "--blur with --every: whoever moves between two samples may be seen; to hide people, leave out --every"
+            )
         run = stack.enter_context(run_progress(mode, len(items)))
         outcome = label_files(
             items, tools, outputs, index=kept, resume=resume, crew=crew,

@@ -31,8 +31,7 @@ def open_gallery(create: bool = False) -> Iterator[Gallery]:
     from facecam.people.gallery import Gallery  # numpy and sqlite3: not for --help
 
     with Gallery.open(create=create, ask=passphrase_asker()) as gallery:
-        if gallery.store.resumed is not None:
-            erased_too(gallery.store.resumed, "what was deleted before", quiet=False, err=True)
+        say_resumed(gallery)
         before = gallery.version()
         try:
             yield gallery
@@ -42,6 +41,12 @@ def open_gallery(create: bool = False) -> Iterator[Gallery]:
                     keep_last_good(gallery)
                 except OutputError as error:
                     click.echo(f"facecam: the gallery was changed, but could not be copied: {error}", err=True)
+
+
+def say_resumed(gallery: Gallery) -> None:
+    """Say on stderr what was erased on opening, of a deletion that had to wait."""
+    if gallery.store.resumed is not None:
+        erased_too(gallery.store.resumed, "what was deleted before", quiet=False, err=True)
 
 
 def passphrase_asker() -> Callable[[], str] | None:
