@@ -13,15 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from facecam.archive.crew import Alone, Crew, Outfit, Processes
+from facecam.archive import crew
+from facecam.archive.crew import Alone, Crew, Outfit, Processes, processes_for
 from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex
-from facecam.archive.inputs import plan
+from facecam.archive.inputs import VIDEO, Item, plan
 from facecam.archive.label import Outcome, Tools, label_files, prepare
 from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VTT, Outputs
 from facecam.archive.study import Study
@@ -327,6 +329,86 @@ def test_a_file_that_kills_every_worker_is_reported(archive: Path, tools: Tools,
     (told,) = [line for line in outcome.problems if "c.mkv" in line]
     assert "worker" in told and len(outcome.done) == 3
     assert not (tmp_path / "out" / "c.sightings.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "files", "cores", "gigabytes", "people", "device", "count"),
+    [
+        (20, 3, 2, 8, 5, "cpu", 2),
+        (20, 1, 16, 64, 5, "cpu", 8),
+        (20, 1, 16, 7, 5, "cpu", 3),
+        (20, 1, 16, 3, 5, "cpu", 0),
+        (20, 3, 1, 8, 5, "cpu", 0),
+        (20, 3, 8, 64, 5, "cuda", 0),
+        (20, 3, 8, 64, 10**6, "cpu", 0),
+        (1, 3, 8, 64, 5, "cpu", 0),
+        (0, 300, 4, 64, 5, "cpu", 2),
+    ],
+)
+def test_there_are_as_many_processes_as_pay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, files: int, cores: int, gigabytes: int, people: int,
+    device: str, count: int,
+) -> None:  # fmt: skip
+    (tmp_path / "a.mp4").write_bytes(b"")
+    os.truncate(tmp_path / "a.mp4", size << 20)
+    items = [Item(tmp_path / name, VIDEO, name) for name in ["a.mp4", *("gone.mp4",) * (files - 1)]]
+    monkeypatch.setattr(crew, "cores", lambda: cores)
+    monkeypatch.setattr(crew, "_memory", lambda: gigabytes << 30)
+    fake: Any = SimpleNamespace(device=SimpleNamespace(name=device))
+    assert processes_for(items, fake, range(people)) == count  # type: ignore[arg-type]
+
+
+def test_many_files_are_done_by_processes_unless_asked_otherwise(
+    archive: Path, tools: Tools, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Seen(Processes):
+        def _start(self) -> Any:
+            made.append(1)
+            return super()._start()
+
+    monkeypatch.setattr(crew, "Processes", Seen)
+    monkeypatch.setattr(crew, "_MANY_FILES", 2)
+    monkeypatch.setattr(crew, "cores", lambda: 2)
+    more = ["--segment", "1.1", "--write", "jsonl,csv,vtt,html,crops", "--progress", "none"]
+    assert invoke(["label", str(archive), "-o", str(tmp_path / "alone"), "--workers", "0", *more]) == 1 and not made
+    assert invoke(["label", str(archive), "-o", str(tmp_path / "out"), *more]) == 1 and len(made) == 2
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone") == undisturbed
+
+
+class Slow:
+    """A worker, and the outfit that makes it: at work for a second on a file, which it takes away in the end."""
+
+    def worker(self) -> Slow:
+        return self
+
+    def do(self, task: Any, tick: Callable[[int], None]) -> Any:
+        task.touch()
+        try:
+            for frames in range(10):
+                time.sleep(0.1)
+                tick(frames)
+        finally:
+            task.unlink()
+        return "done"
+
+
+def test_processes_tell_how_far_they_are_and_clean_up_when_they_are_ended(tmp_path: Path) -> None:
+    told: list[tuple[Hashable, int]] = []
+    outfit: Any = Slow()
+    workers = Processes(outfit, 1, lambda key, frames: told.append((key, frames)))
+    try:
+        task: Any = tmp_path / "half"
+        workers.submit("a", task)
+        assert workers.wait() == ("a", "done")
+        assert 2 <= len(told) < 10 and told == sorted(told) and {key for key, _ in told} == {"a"}
+        workers.submit("b", task)
+        while not task.exists():
+            time.sleep(0.01)
+    finally:
+        workers.close()
+    assert not task.exists()
 
 
 @pytest.mark.slow

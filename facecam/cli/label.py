@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from facecam.settings import Settings
 
 if TYPE_CHECKING:
     from facecam.archive.crew import Crew
+    from facecam.archive.inputs import Item
     from facecam.archive.label import Labelled, Outcome, Tools
     from facecam.archive.outputs import Outputs
     from facecam.people.gallery import Gallery
@@ -34,7 +35,7 @@ _DEFAULT = "video,jsonl,csv,html"
 class _Work:
     """Who does it."""
 
-    workers: int
+    workers: int | None
     engine: str
     address: str | None
 
@@ -82,7 +83,10 @@ class _Work:
     "--segment", type=FiniteRange(1.0, 3600.0), default=60.0, show_default=True, metavar="SECONDS",
     help="Length of the pieces in which a long video is analysed, kept and given to workers.",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(0, 256), default=0, metavar="N", help="Use N processes; 0: this one.")
+@click.option(
+    "--workers", type=click.IntRange(0, 256), metavar="N", show_default="as many as pay",
+    help="Use N processes; 0: this one.",
+)  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(("local", "ray")), default="local", show_default=True,
     help="Where the work is done: on this machine, or on a Ray cluster (facecam[ray]).",
@@ -98,7 +102,8 @@ class _Work:
 def label(
     inputs: tuple[str, ...], output_dir: Path, write: str | None, no_video: bool, xmp: bool, blur: str, boxes: str,
     overwrite: bool, index: Path | None, resume: bool, people: str | None, every: str | None, start: float | None,
-    end: float | None, segment: float, workers: int, engine: str, address: str | None, mode: str, settings: Settings,
+    end: float | None, segment: float, workers: int | None, engine: str, address: str | None, mode: str,
+    settings: Settings,
 ) -> int:  # fmt: skip
     """Label video files and photos: INPUTS are files, folders (with their sub-folders), globs, or - for a list of
     them on standard input, one a line.
@@ -132,7 +137,7 @@ def label(
         if index is not None:
             stack.enter_context(alone(index))
             kept = stack.enter_context(ArchiveIndex.open(index, create=True))
-        crew = _crew(_Work(workers, engine, address), tools)
+        crew = _crew(_Work(workers, engine, address), tools, items)
         common.advise(matcher, opened)
         if blur != "none" and every not in (None, "1"):
             common.note(
@@ -177,22 +182,23 @@ def _closing(gallery: Gallery | None) -> Iterator[Gallery | None]:
             gallery.close()
 
 
-def _crew(work: _Work, tools: Tools) -> Callable[[Callable[[Hashable, int], None]], Crew] | None:
+def _crew(work: _Work, tools: Tools, items: Sequence[Item]) -> Callable[[Callable[[Hashable, int], None]], Crew] | None:
     """Who does it: None for this very process."""
     if work.engine == "local" and work.address is not None:
         raise UsageFault("--address is of a Ray cluster; add --engine ray")
-    if work.engine == "local" and work.workers == 0:
-        return None
-    from facecam.archive.crew import Outfit, Processes
+    from facecam.archive.crew import Outfit, Processes, processes_for
     from facecam.zoo.session import cpu_threads
 
     asked = tools.engine.settings.threads
     if work.engine == "local":
-        threads = asked or max(1, cpu_threads() // work.workers)
-        return lambda tick: Processes(Outfit.of(tools.engine, tools.matcher, threads), work.workers)
+        many = processes_for(items, tools.engine, tools.matcher) if work.workers is None else work.workers
+        if not many:
+            return None
+        threads = asked or max(1, cpu_threads() // many)
+        return lambda tick: Processes(Outfit.of(tools.engine, tools.matcher, threads), many, tick)
     from facecam.archive.raycrew import RayActors
 
-    return lambda tick: RayActors(Outfit.of(tools.engine, tools.matcher, asked or 1), work.workers, work.address)
+    return lambda tick: RayActors(Outfit.of(tools.engine, tools.matcher, asked or 1), work.workers or 0, work.address)
 
 
 def _say(done: Labelled) -> None:
