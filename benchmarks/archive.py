@@ -9,12 +9,14 @@ hour-long film: memory, size of the index, and relabelling.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -99,12 +101,27 @@ def label(inputs: Path, out: Path, *more: str) -> tuple[float, int, str, float]:
     """Run the command; seconds, exit code, stderr, peak memory of it and its children in MB."""
     command = [sys.executable, "-m", "facecam", "label", str(inputs), "-o", str(out), "--progress", "none", *more]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    error = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return time.perf_counter() - start, process.returncode, error, usage.ru_maxrss / 1024
+    most = 0.0
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None:
+            most = max(most, peak(process.pid))
+            time.sleep(0.02)
+        took = time.perf_counter() - start
+        errors.seek(0)
+        return took, process.returncode, errors.read(), most
+
+
+def peak(pid: int) -> float:
+    """The most memory that a process or one that it started has had so far, MB (Linux)."""
+    most = 0.0
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                most = int(line.split()[1]) / 1024
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            most = max(most, peak(int(child)))
+    return most
 
 
 def fingerprint(folder: Path) -> dict[str, object]:

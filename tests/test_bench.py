@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,15 @@ def check(figures: dict[str, Any]) -> None:
     assert figures["cpu_seconds_per_frame"] > 0 and figures["device"] == "cpu"
     assert figures["peak_rss_mb"] is None or 50 < figures["peak_rss_mb"] < 8000
     assert figures["fps"] == pytest.approx(figures["frames"] / figures["seconds"], rel=0.01)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a process starts with a peak of its own")
+def test_the_peak_of_memory_is_not_that_of_whoever_started_the_process() -> None:
+    large = b"x" * (600 << 20)
+    code = "from facecam.bench.samples import peak_rss; print(peak_rss())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    del large
+    assert 10 < float(done.stdout) < 400
 
 
 def test_a_file_runs_through_all_stages(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
