@@ -185,7 +185,7 @@ def main() -> None:
     print()
     print("| clip | faces | reported | share | " + " | ".join(heads) + " | others reported | fps | detections |")
     print("|---|---" + "|---" * (len(heads) + 5) + "|")
-    for clip in arguments.clips or [data_folder() / "clip" / "hamilton.mp4"]:
+    for clip in map(Path.resolve, arguments.clips or [data_folder() / "clip" / "hamilton.mp4"]):
         expected = reference(clip, every=arguments.every, pack=arguments.pack, rebuild=arguments.rebuild)
         reported, summary = label(clip, arguments.label_option)
         result = coverage(expected, reported)
