@@ -364,9 +364,9 @@ def test_many_files_are_done_by_processes_unless_asked_otherwise(
     made: list[int] = []
 
     class Seen(Processes):
-        def _start(self) -> Any:
+        def _start(self, hand: Any) -> None:
             made.append(1)
-            return super()._start()
+            super()._start(hand)
 
     monkeypatch.setattr(crew, "Processes", Seen)
     monkeypatch.setattr(crew, "_MANY_FILES", 2)

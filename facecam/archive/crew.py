@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, Protocol
 
-from facecam.archive.inputs import Item
+from facecam.archive.inputs import PHOTO, Item
 from facecam.archive.worker import Task, Worker
 from facecam.engine import Engine, open_engine
 from facecam.errors import FacecamError, UsageFault
@@ -48,6 +48,8 @@ def processes_for(items: Sequence[Item], engine: Engine, matcher: Matches) -> in
     """
     here = cores()
     if engine.device.name != "cpu" or here < 2 or len(matcher) > _MOST_PEOPLE:
+        return 0
+    if len(items) == 1 and items[0].kind == PHOTO:
         return 0
     size = 0
     for item in items:
@@ -148,8 +150,8 @@ class Outfit:
 class _Hand:
     """A process, the end of the pipe to it, and what it has to do. tries: how often that was given out."""
 
-    process: Any
-    pipe: Connection
+    process: Any = None
+    pipe: Any = None
     key: Hashable = None
     task: Task | None = None
     tries: int = 0
@@ -174,25 +176,13 @@ class Processes:
         self._outfit = outfit
         self._tick = tick
         self._context = multiprocessing.get_context("spawn")
-        self._hands: list[_Hand] = []
-        try:
-            for _ in range(count):
-                self._hands.append(self._start())
-        except BaseException:
-            self.close()
-            raise
+        self._hands = [_Hand() for _ in range(count)]
 
-    def _start(self) -> _Hand:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._outfit), daemon=True)
-        process.start()
+    def _start(self, hand: _Hand) -> None:
+        hand.pipe, theirs = self._context.Pipe()
+        hand.process = self._context.Process(target=_serve, args=(theirs, self._outfit), daemon=True)
+        hand.process.start()
         theirs.close()
-        return _Hand(process, ours)
-
-    @property
-    def pids(self) -> list[int]:
-        """Of the processes."""
-        return [hand.process.pid for hand in self._hands]
 
     @property
     def idle(self) -> int:
@@ -208,6 +198,8 @@ class Processes:
         self._send(hand)
 
     def _send(self, hand: _Hand) -> None:
+        if hand.process is None:  # not before there is something to do
+            self._start(hand)
         with contextlib.suppress(OSError):  # it has died: `wait` meets that
             hand.pipe.send(hand.task)
 
@@ -215,7 +207,7 @@ class Processes:
         while True:
             busy = {hand.pipe: hand for hand in self._hands if hand.task is not None}
             for pipe in wait(list(busy)):
-                hand = busy[pipe]  # type: ignore[index]
+                hand = busy[pipe]
                 try:
                     answer = hand.pipe.recv()
                 except (EOFError, OSError, pickle.UnpicklingError):
@@ -234,8 +226,7 @@ class Processes:
         hand.process.join(_GRACE)
         code = hand.process.exitcode
         hand.pipe.close()
-        fresh = self._start()
-        hand.process, hand.pipe = fresh.process, fresh.pipe
+        self._start(hand)
         hand.tries += 1
         if hand.tries <= RETRIES:
             self._send(hand)
@@ -245,6 +236,7 @@ class Processes:
 
     def close(self) -> None:
         """End the processes, whatever they are doing; they take away what they have begun to write."""
+        self._hands = [hand for hand in self._hands if hand.process is not None]
         for hand in self._hands:
             if hand.task is None:
                 with contextlib.suppress(OSError):
