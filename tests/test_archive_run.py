@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -34,6 +34,7 @@ from facecam.errors import ArchiveError, OutputError
 from facecam.people.gallery import Gallery
 from facecam.people.unknown import UnknownBook
 from facecam.video.sources import FileSource
+from facecam.zoo.session import Device
 from tests.archive_films import film, pictures
 from tests.support import ASTRONAUT, HOPPER, lines
 
@@ -332,30 +333,34 @@ def test_a_file_that_kills_every_worker_is_reported(archive: Path, tools: Tools,
 
 
 @pytest.mark.parametrize(
-    ("size", "files", "cores", "gigabytes", "people", "device", "count"),
+    ("files", "many", "cores", "gigabytes", "people", "device", "count"),
     [
-        (20, 3, 2, 8, 5, "cpu", 2),
-        (20, 1, 16, 64, 5, "cpu", 8),
-        (20, 1, 16, 7, 5, "cpu", 3),
-        (20, 1, 16, 3, 5, "cpu", 0),
-        (20, 3, 1, 8, 5, "cpu", 0),
-        (20, 3, 8, 64, 5, "cuda", 0),
-        (20, 3, 8, 64, 10**6, "cpu", 0),
-        (1, 3, 8, 64, 5, "cpu", 0),
-        (0, 300, 4, 64, 5, "cpu", 2),
+        (3, 1000, 2, 8, 5, "cpu", 2),
+        (9, 1000, 16, 64, 5, "cpu", 8),
+        (9, 1000, 16, 7, 5, "cpu", 3),
+        (9, 1000, 16, 3, 5, "cpu", 0),
+        (9, 1000, 1, 8, 5, "cpu", 0),
+        (9, 1000, 8, 64, 5, "cuda", 0),
+        (9, 1000, 8, 64, 10**6, "cpu", 0),
+        (9, 10**9, 8, 64, 5, "cpu", 0),
+        (300, 10**9, 4, 64, 5, "cpu", 2),
+        (1, 1000, 2, 8, 5, "cpu", 2),  # a film of four pieces
+        (1, 1000, 16, 64, 5, "cpu", 4),
+        (2, 1000, 16, 64, 5, "cpu", 5),  # and one that is not there
     ],
 )
 def test_there_are_as_many_processes_as_pay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, files: int, cores: int, gigabytes: int, people: int,
-    device: str, count: int,
+    archive: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, files: int, many: int, cores: int, gigabytes: int,
+    people: int, device: str, count: int,
 ) -> None:  # fmt: skip
-    (tmp_path / "a.mp4").write_bytes(b"")
-    os.truncate(tmp_path / "a.mp4", size << 20)
-    items = [Item(tmp_path / name, VIDEO, name) for name in ["a.mp4", *("gone.mp4",) * (files - 1)]]
+    (film,) = (archive / "sub").iterdir()
+    items = [Item(path, VIDEO, "x") for path in [film, *(archive / "gone.mp4",) * (files - 1)]]
     monkeypatch.setattr(crew, "cores", lambda: cores)
     monkeypatch.setattr(crew, "_memory", lambda: gigabytes << 30)
-    fake: Any = SimpleNamespace(device=SimpleNamespace(name=device))
-    assert processes_for(items, fake, range(people)) == count  # type: ignore[arg-type]
+    monkeypatch.setattr(crew, "_MANY_BYTES", many)
+    matcher: Any = range(people)
+    mine = replace(tools, engine=replace(tools.engine, device=Device(device)), matcher=matcher)
+    assert processes_for(items, mine) == count
 
 
 def test_many_files_are_done_by_processes_unless_asked_otherwise(

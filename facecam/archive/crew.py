@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import pickle
@@ -14,11 +15,14 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Final, Protocol
 
 from facecam.archive.inputs import PHOTO, Item
+from facecam.archive.study import DIVIDED
+from facecam.archive.tools import Tools
 from facecam.archive.worker import Task, Worker
 from facecam.engine import Engine, open_engine
 from facecam.errors import FacecamError, UsageFault
 from facecam.evidence import Matches
 from facecam.settings import Settings
+from facecam.video.sources import FileSource
 from facecam.zoo.session import cores
 
 #: A task is given to another process this many times after its process died over it.
@@ -41,15 +45,14 @@ _MOST_PEOPLE: Final = 50_000
 Answer = tuple[Hashable, Any]
 
 
-def processes_for(items: Sequence[Item], engine: Engine, matcher: Matches) -> int:
+def processes_for(items: Sequence[Item], tools: Tools) -> int:
     """How many processes should label these files; 0: this one, by itself.
 
-    A process keeps one core and a half busy: one for each two cores, and two of two. Of one GPU they gain nothing.
+    A process keeps one core and a half busy: one for each two cores, and two of two, but none that finds nothing to do.
+    Of one GPU they gain nothing.
     """
     here = cores()
-    if engine.device.name != "cpu" or here < 2 or len(matcher) > _MOST_PEOPLE:
-        return 0
-    if len(items) == 1 and items[0].kind == PHOTO:
+    if tools.engine.device.name != "cpu" or here < 2 or len(tools.matcher) > _MOST_PEOPLE:
         return 0
     size = 0
     for item in items:
@@ -58,7 +61,21 @@ def processes_for(items: Sequence[Item], engine: Engine, matcher: Matches) -> in
     if size < _MANY_BYTES and len(items) < _MANY_FILES:
         return 0
     count = min(max(2, here // 2), _memory() // _ROOM)
+    if len(items) < count:
+        count = min(count, sum(_pieces(item, tools.study.segment) for item in items))
     return count if count > 1 else 0
+
+
+def _pieces(item: Item, segment: float) -> int:
+    """About how many can look at a file at the same time."""
+    if item.kind == PHOTO:
+        return 1
+    try:
+        with FileSource(item.path) as source:
+            length = source.info.duration or 0.0
+    except FacecamError:  # told when its turn comes
+        return 1
+    return 1 if length <= DIVIDED * segment else math.floor(length / segment)
 
 
 def _memory() -> int:

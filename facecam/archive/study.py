@@ -41,6 +41,8 @@ from facecam.zoo.session import cores
 #: Seconds of video that are analysed, kept and lost together. A border costs some hundred milliseconds (the whole
 #: pyramid is searched anew) and a kill at most this much film.
 SEGMENT: Final = 60.0
+#: A video of up to so many of them is not divided.
+DIVIDED: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def survey(path: Path, kind: str, study: Study, *, hashed: bool) -> Survey:
     first = None if study.start is None else info.start_time + study.start
     last = None if study.end is None else info.start_time + study.end
     inner = []
-    if info.duration is None or info.duration > 1.5 * study.segment:
+    if info.duration is None or info.duration > DIVIDED * study.segment:
         inner = [t for t in borders(path, study.segment) if (first or t - 1) < t and (last is None or t < last)]
     edges = [first, *inner, last]
     return Survey(info, list(pairwise(edges)), status.st_size, status.st_mtime_ns, digest)

@@ -191,7 +191,7 @@ def _crew(work: _Work, tools: Tools, items: Sequence[Item]) -> Callable[[Callabl
 
     asked = tools.engine.settings.threads
     if work.engine == "local":
-        many = processes_for(items, tools.engine, tools.matcher) if work.workers is None else work.workers
+        many = processes_for(items, tools) if work.workers is None else work.workers
         if not many:
             return None
         threads = asked or max(1, cpu_threads() // many)

@@ -210,7 +210,7 @@ class VideoSink:
             coded = av.VideoFrame.from_numpy_buffer(self._fitted(image), format="bgr24")
             matrix = self._colours.told(self._size[1])
             coded = self._reformatter.reformat(coded, format="yuv420p", dst_colorspace=matrix, threads=1)
-        ticks = round(Fraction(time) / self._base)
+        ticks = round(time * self._base.denominator / self._base.numerator)
         # Times that stand still or go back (a join of two files) would be refused.
         coded.pts = ticks if self._last is None else max(ticks, self._last + 1)
         coded.time_base = self._base
