@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import shutil
+import socketserver
 import stat
 import subprocess
 import threading
@@ -251,6 +252,47 @@ def test_a_webhook_that_does_not_want_an_event_is_not_asked_again(status: int) -
         with pytest.raises(Refused, match=str(status)):
             post.send(event(1))
         assert [path for path, _, _ in got] == ["/hook"], "a redirect is not followed: events name people"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nstill writing",
+    ],
+    ids=["short", "broken", "endless"],
+)
+def test_an_event_that_was_taken_is_not_sent_again_whatever_follows(answer: bytes, endless: threading.Event) -> None:
+    asked = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline().strip():
+                asked.extend([line] * line.startswith(b"POST"))
+            self.wfile.write(answer)
+            if b"still" in answer:
+                while not endless.wait(0.1):
+                    self.wfile.write(b".")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        courier = Courier(WebPost(f"http://127.0.0.1:{server.server_address[1]}/"), print, wait=lambda attempt: 0.01)
+        courier.write(event(1))
+        courier.write(event(2))
+        delivered = wait_until(lambda: courier.delivered == 2, 5)
+        endless.set()
+        server.shutdown()
+        courier.close()
+    assert delivered and len(asked) == 2
+
+
+@pytest.fixture
+def endless() -> Iterator[threading.Event]:
+    """Set, it ends an answer that goes on and on."""
+    end = threading.Event()
+    yield end
+    end.set()
 
 
 def test_a_webhook_that_is_away_says_so_without_its_secrets() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import ssl
@@ -56,8 +57,11 @@ class WebPost:
     def send(self, event: dict[str, Any]) -> None:
         request = urllib.request.Request(self._url, json.dumps(event).encode(), self._headers, method="POST")
         try:
-            with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
-                answer.read(65536)
+            answered = self._opener.open(request, timeout=ANSWER_SECONDS)
+            # Taken by its status: a body that is slow, endless or broken off takes nothing back. What has come of it is
+            # read, since some servers log a connection that is closed before.
+            with answered as answer, contextlib.suppress(OSError, http.client.HTTPException):
+                answer.read1(65536)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in _TRANSIENT or error.code >= 500:
