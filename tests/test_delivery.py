@@ -330,7 +330,18 @@ def test_a_fault_of_a_post_costs_one_event_and_not_the_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/x", "host", "http://", "http://host:99999/", "http://a b/x", "mqtt://host", "http://[::1"]
+    "url",
+    [
+        "ftp://host/x",
+        "host",
+        "http://",
+        "http://host:99999/",
+        "http://a b/x",
+        "mqtt://host",
+        "http://[::1",
+        "http://a..b/",
+        "http://h/caf\udce9",
+    ],
 )
 def test_what_is_no_webhook_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageFault, match="--webhook"):
@@ -453,7 +464,21 @@ def test_a_wrong_password_of_the_broker_is_told_without_it(broker: Broker) -> No
     assert "Not authorized" in said[0] and "wr0ng" not in " ".join(said)
 
 
-@pytest.mark.parametrize("url", ["http://host/x", "mqtt://", "host", "mqtt://host/a/#", "mqtt://host:0x/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/x",
+        "mqtt://",
+        "host",
+        "mqtt://host/a/#",
+        "mqtt://host:0x/",
+        "mqtt://a..b/x",
+        "mqtt://ad\udce9:p@h/",
+        "mqtt://host/%00",
+        "mqtt://host/a%0Ab",
+        pytest.param("mqtt://host/" + "é" * 32768, id="long"),
+    ],
+)
 def test_what_is_no_broker_is_a_usage_error(url: str) -> None:
     from facecam.live.mqtt import MqttPost
 

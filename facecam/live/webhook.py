@@ -35,8 +35,10 @@ class WebPost:
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         try:
+            url.encode()  # what the system gave in another encoding
             parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # as it is looked up
         except ValueError:
             host = port = None
         if scheme_of(url) not in ("http", "https") or not host or " " in host or not host.isprintable():
