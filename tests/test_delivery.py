@@ -66,6 +66,32 @@ def test_a_file_of_events_is_rotated_and_the_oldest_go(tmp_path: Path) -> None:
     assert all(p.stat().st_size <= 10 * line for p in folder.iterdir())
 
 
+def test_a_new_file_that_cannot_be_made_costs_no_older_one(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="POSIX only")
+    path = tmp_path / "events.jsonl"
+    with EventSink(path, size=1000, keep=3) as sink:
+        for number in range(60):
+            sink.write(event(number))
+        kept = [numbers(path.with_name(f"events.jsonl.{k}")) for k in (1, 2)] + [numbers(path)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))  # "too many open files"
+        try:
+            failed = 0
+            for number in range(60, 90):
+                try:
+                    sink.write(event(number))
+                except OutputError:
+                    failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        sink.write(event(100))
+    assert failed > 10 and numbers(path) == [100]
+    now = [numbers(path.with_name(f"events.jsonl.{k}")) for k in (2, 3, 1)]
+    assert now[:2] == kept[:2] and now[2][: len(kept[2])] == kept[2]
+
+
 @given(st.integers(0, 3), st.lists(st.integers(0, 400), min_size=1, max_size=40))
 def test_no_line_is_lost_or_broken_by_rotation(
     tmp_path_factory: pytest.TempPathFactory, keep: int, sizes: list[int]

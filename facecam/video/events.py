@@ -96,7 +96,8 @@ class EventSink:
 
     def _rotate(self) -> int:
         """Put the file aside and begin a new one; the new one's handle."""
-        for number in range(self._keep - 1, 0, -1):
+        # Where it was put aside already and a new one could not be made, moving the older ones on would lose them.
+        for number in range(self._keep - 1 if os.path.lexists(self._name) else 0, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(f"{self._name}.{number}", f"{self._name}.{number + 1}")
         with contextlib.suppress(FileNotFoundError):
