@@ -167,6 +167,19 @@ def test_a_reader_that_goes_away_ends_a_run_that_only_it_looked_at() -> None:
 
 
 @posix
+def test_signals_count_before_a_source_is_open(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(40)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with Running("--headless", "--source", address) as run, silent.accept()[0]:
+            run.process.send_signal(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                run.process.wait(0.5)
+            code, error, _ = run.end()
+    assert code == 0 and "Traceback" not in error
+
+
+@posix
 def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
