@@ -137,6 +137,27 @@ def test_a_full_disk_costs_events_and_nothing_else(tmp_path: Path) -> None:
     assert kept[0] == 0 and kept[-1] == 200 and f"{201 - len(kept)} were lost" in said[1]
 
 
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_a_full_disk_under_stdout_leaves_no_half_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    said: list[str] = []
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        path, filler = disk / "events.jsonl", disk / "filler"
+        with path.open(mode, encoding="utf-8") as stdout, Outlets(EventSink("-"), [], said.append) as outlets:
+            monkeypatch.setattr("sys.stdout", stdout)
+            outlets.write(event(0))
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1000))
+            for number in range(1, 200):
+                outlets.write(event(number))
+            filler.unlink()
+            outlets.write(event(200))
+        kept = numbers(path)
+    assert kept[0] == 0 and kept[-1] == 200 and f"{201 - len(kept)} were lost" in said[1]
+
+
 @pytest.mark.parametrize(
     ("text", "bytes_"), [("64MB", 64 * 10**6), ("1k", 1000), ("2 GB", 2 * 10**9), ("5000", 5000), ("10mb", 10**7)]
 )
