@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import shutil
+import socketserver
 import stat
 import subprocess
 import threading
@@ -65,6 +66,32 @@ def test_a_file_of_events_is_rotated_and_the_oldest_go(tmp_path: Path) -> None:
     assert all(p.stat().st_size <= 10 * line for p in folder.iterdir())
 
 
+def test_a_new_file_that_cannot_be_made_costs_no_older_one(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="POSIX only")
+    path = tmp_path / "events.jsonl"
+    with EventSink(path, size=1000, keep=3) as sink:
+        for number in range(60):
+            sink.write(event(number))
+        kept = [numbers(path.with_name(f"events.jsonl.{k}")) for k in (1, 2)] + [numbers(path)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))  # "too many open files"
+        try:
+            failed = 0
+            for number in range(60, 90):
+                try:
+                    sink.write(event(number))
+                except OutputError:
+                    failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        sink.write(event(100))
+    assert failed > 10 and numbers(path) == [100]
+    now = [numbers(path.with_name(f"events.jsonl.{k}")) for k in (2, 3, 1)]
+    assert now[:2] == kept[:2] and now[2][: len(kept[2])] == kept[2]
+
+
 @given(st.integers(0, 3), st.lists(st.integers(0, 400), min_size=1, max_size=40))
 def test_no_line_is_lost_or_broken_by_rotation(
     tmp_path_factory: pytest.TempPathFactory, keep: int, sizes: list[int]
@@ -107,6 +134,27 @@ def test_a_full_disk_costs_events_and_nothing_else(tmp_path: Path) -> None:
             outlets.write(event(200))
             assert "were lost" in said[1]
         kept = numbers(path)  # every line whole
+    assert kept[0] == 0 and kept[-1] == 200 and f"{201 - len(kept)} were lost" in said[1]
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_a_full_disk_under_stdout_leaves_no_half_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    said: list[str] = []
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        path, filler = disk / "events.jsonl", disk / "filler"
+        with path.open(mode, encoding="utf-8") as stdout, Outlets(EventSink("-"), [], said.append) as outlets:
+            monkeypatch.setattr("sys.stdout", stdout)
+            outlets.write(event(0))
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(1000))
+            for number in range(1, 200):
+                outlets.write(event(number))
+            filler.unlink()
+            outlets.write(event(200))
+        kept = numbers(path)
     assert kept[0] == 0 and kept[-1] == 200 and f"{201 - len(kept)} were lost" in said[1]
 
 
@@ -253,6 +301,47 @@ def test_a_webhook_that_does_not_want_an_event_is_not_asked_again(status: int) -
         assert [path for path, _, _ in got] == ["/hook"], "a redirect is not followed: events name people"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nstill writing",
+    ],
+    ids=["short", "broken", "endless"],
+)
+def test_an_event_that_was_taken_is_not_sent_again_whatever_follows(answer: bytes, endless: threading.Event) -> None:
+    asked = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline().strip():
+                asked.extend([line] * line.startswith(b"POST"))
+            self.wfile.write(answer)
+            if b"still" in answer:
+                while not endless.wait(0.1):
+                    self.wfile.write(b".")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        courier = Courier(WebPost(f"http://127.0.0.1:{server.server_address[1]}/"), print, wait=lambda attempt: 0.01)
+        courier.write(event(1))
+        courier.write(event(2))
+        delivered = wait_until(lambda: courier.delivered == 2, 5)
+        endless.set()
+        server.shutdown()
+        courier.close()
+    assert delivered and len(asked) == 2
+
+
+@pytest.fixture
+def endless() -> Iterator[threading.Event]:
+    """Set, it ends an answer that goes on and on."""
+    end = threading.Event()
+    yield end
+    end.set()
+
+
 def test_a_webhook_that_is_away_says_so_without_its_secrets() -> None:
     post = WebPost(f"http://ada:s3cret@127.0.0.1:{closed_port()}/T0KEN")
     with pytest.raises(NotDelivered, match="Connection refused") as caught:
@@ -288,7 +377,18 @@ def test_a_fault_of_a_post_costs_one_event_and_not_the_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/x", "host", "http://", "http://host:99999/", "http://a b/x", "mqtt://host", "http://[::1"]
+    "url",
+    [
+        "ftp://host/x",
+        "host",
+        "http://",
+        "http://host:99999/",
+        "http://a b/x",
+        "mqtt://host",
+        "http://[::1",
+        "http://a..b/",
+        "http://h/caf\udce9",
+    ],
 )
 def test_what_is_no_webhook_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageFault, match="--webhook"):
@@ -411,7 +511,21 @@ def test_a_wrong_password_of_the_broker_is_told_without_it(broker: Broker) -> No
     assert "Not authorized" in said[0] and "wr0ng" not in " ".join(said)
 
 
-@pytest.mark.parametrize("url", ["http://host/x", "mqtt://", "host", "mqtt://host/a/#", "mqtt://host:0x/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/x",
+        "mqtt://",
+        "host",
+        "mqtt://host/a/#",
+        "mqtt://host:0x/",
+        "mqtt://a..b/x",
+        "mqtt://ad\udce9:p@h/",
+        "mqtt://host/%00",
+        "mqtt://host/a%0Ab",
+        pytest.param("mqtt://host/" + "é" * 32768, id="long"),
+    ],
+)
 def test_what_is_no_broker_is_a_usage_error(url: str) -> None:
     from facecam.live.mqtt import MqttPost
 

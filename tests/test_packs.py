@@ -414,6 +414,10 @@ CLASSIFIER = dataclasses.replace(
         (made.embedder(GOOD, batch=1), "a trial run failed"),
         (made.planted_yunet(card=made.yunet_card()), "a trial run failed"),
         (made.embedder(dataclasses.replace(GOOD, kind="landmarks")), "a landmarks model cannot be added"),
+        (made.constant(GOOD, np.eye(2, 8, dtype=np.float32)), r"promises vectors \(1, 8\)"),
+        (made.constant(GOOD, np.eye(2, 8, dtype=np.float32), "SequenceConstruct"), "gives list"),
+        (made.constant(GOOD, np.full((2, 8), "one", object)), "promises float32 as embedding"),
+        (made.constant(GOOD, np.eye(2, 8, dtype=bool)), "gives bool"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_added_says_why_in_one_line(zoo: Zoo, tmp_path: Path, data: bytes, why: str) -> None:
@@ -422,6 +426,13 @@ def test_what_cannot_be_added_says_why_in_one_line(zoo: Zoo, tmp_path: Path, dat
         intake.add(zoo, file)
     assert "\n" not in str(caught.value)
     assert not zoo.folder.exists() or not list(zoo.folder.glob("*.onnx"))
+
+
+def test_a_model_that_never_ends_is_refused(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "TRIAL_SECONDS", 0.2)
+    data = made.constant(GOOD, np.eye(2, 8, dtype=np.float32), "Loop")
+    with pytest.raises(ModelInvalid, match=r"longer than 0.2 s"):
+        intake.add(zoo, made.put(tmp_path, "a.onnx", data))
 
 
 def test_a_card_of_nonsense_is_refused(zoo: Zoo, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import cv2
@@ -52,11 +52,11 @@ def names_in(path: Path) -> list[tuple[str, str | None]]:
 class Running:
     """A facecam run in a process of its own."""
 
-    def __init__(self, *args: object, **environment: str) -> None:
+    def __init__(self, *args: object, stderr: IO[str] | int = subprocess.PIPE, **environment: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "facecam", "run", *map(str, args)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env={**os.environ, **environment},
         )
@@ -164,6 +164,37 @@ def test_a_reader_that_goes_away_ends_a_run_that_only_it_looked_at() -> None:
         assert run.process.wait(20) == 0
         error = run.process.stderr.read()
     assert "Traceback" not in error and "Broken" not in error
+
+
+@posix
+def test_signals_count_before_a_source_is_open(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(40)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with Running("--headless", "--source", address) as run, silent.accept()[0]:
+            run.process.send_signal(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                run.process.wait(0.5)
+            code, error, _ = run.end()
+    assert code == 0 and "Traceback" not in error
+
+
+@posix
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    events = tmp_path / "events.jsonl"
+    with (
+        faulty_camera(small("grace_hopper")) as camera,
+        Path("/dev/full").open("w") as full,  # as a log on a disk without room
+        Running("--service", "--stall", "1s", "--events", events, "--source", camera.url, stderr=full) as run,
+    ):
+        assert wait_until(lambda: ("appear", None) in names_in(events), 40)
+        camera.break_("close")
+        assert wait_until(lambda: ("reconnecting", None) in names_in(events), 15)
+        camera.heal()
+        assert wait_until(lambda: names_in(events)[-1] == ("appear", None), 15)
+        assert run.end()[0] == 0
 
 
 def test_a_gallery_that_cannot_be_read_is_told_once_and_the_old_one_stays(tmp_path: Path) -> None:

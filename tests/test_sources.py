@@ -679,6 +679,8 @@ def test_a_host_that_refuses_is_an_error_without_its_password(capfd: pytest.Capt
         ("http://[::1]:8080/v?user=ada&password=pw", "http://[::1]:8080/v?user=***&password=***"),
         ("rtsp://cam/user=admin&password=pw&channel=1", "rtsp://cam/user=***&password=***&channel=***"),
         ("http://host/@ada/live", "http://host/@ada/live"),
+        ("http://t0ken@host/live", "http://host/live"),
+        ("https://t0ken@[::1]:80", "https://[::1]:80"),
         ("http://10.0.0.7:80/live@2", "http://10.0.0.7:80/live@2"),
         ("rtsp://ada:p@ss/word@cam.local:1/stream", "rtsp://cam.local:1/stream"),
         ("rtsp://ada:123/word@cam.local:1/stream", "rtsp://cam.local:1/stream"),

@@ -52,6 +52,33 @@ def embedder(card: ModelCard | None, *, dim: int = 8, batch: Any = "batch", norm
     return save(helper.make_graph(nodes, "embedder", inputs, outputs, [weight]), card=card)
 
 
+def constant(card: ModelCard, answer: np.ndarray[Any, Any], operator: str = "Identity") -> bytes:
+    """An embedder that gives the same whatever it is asked: a list of it with "SequenceConstruct", after 2^62 turns
+    with "Loop"."""
+    kind = helper.np_dtype_to_tensor_dtype(answer.dtype)
+    tensor = helper.make_tensor_type_proto(kind, answer.shape)
+    given = helper.make_sequence_type_proto(tensor) if operator == "SequenceConstruct" else tensor
+    initial = [numpy_helper.from_array(answer, "answer")]
+    if operator == "Loop":
+        turn = helper.make_graph(
+            [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Identity", ["value"], ["value_"])],
+            "turn",
+            [
+                helper.make_tensor_value_info("i", TensorProto.INT64, []),
+                helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+                helper.make_value_info("value", tensor),
+            ],
+            [helper.make_tensor_value_info("on_", TensorProto.BOOL, []), helper.make_value_info("value_", tensor)],
+        )
+        initial += [numpy_helper.from_array(np.array(2**62), "turns"), numpy_helper.from_array(np.array(True), "yes")]
+        node = helper.make_node("Loop", ["turns", "yes", "answer"], ["embedding"], body=turn)
+    else:
+        node = helper.make_node(operator, ["answer"], ["embedding"])
+    inputs = [helper.make_tensor_value_info("crop", FLOAT, ["batch", 3, 112, 112])]
+    outputs = [helper.make_value_info("embedding", given)]
+    return save(helper.make_graph([node], "constant", inputs, outputs, initial), card=card)
+
+
 def sface_like() -> bytes:
     """What is known of SFace's file: IR 6, opset 11, weights listed as inputs, one image, vectors of any length."""
     rng = np.random.default_rng(7)

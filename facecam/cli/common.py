@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
 
 def note(line: str) -> None:
-    """A line for the user, on stderr: stdout belongs to data."""
-    click.echo(f"facecam: {line}", err=True)
+    """A line for the user, on stderr: stdout belongs to data.
+
+    Where it cannot be written (the disk of the log is full, its reader has gone) the work goes on without it.
+    """
+    with contextlib.suppress(OSError):
+        click.echo(f"facecam: {line}", err=True)
 
 
 def open_engine(settings: Settings) -> Engine:

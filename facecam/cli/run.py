@@ -142,7 +142,20 @@ def run(settings: Settings, **given: Any) -> int:
 
     posts, size = _posts(order), size_in_bytes(order.events_size)  # what is wrong with these is told first
     manager = Manager()
+    views: list[LiveView] = []  # the one, once all is open
+    asked = [False]  # by SIGHUP; acted on between two frames, not in the middle of a line
+
+    def stop() -> None:
+        if not views:
+            raise click.exceptions.Exit(0)
+        views[0].stop()
+
+    def hang_up() -> None:
+        asked[0] = True
+
     with contextlib.ExitStack() as stack:
+        # From the start, which may take long, to the last event delivered: by itself SIGHUP would end the process.
+        stack.enter_context(signals(stop, hang_up))
         # A window that cannot open is found out before the models load, not after.
         hidden = order.headless or order.service
         window = None if hidden else stack.enter_context(Window("facecam"))
@@ -161,10 +174,6 @@ def run(settings: Settings, **given: Any) -> int:
         sink = EventSink(order.events, size, order.events_keep) if order.events is not None else None
         couriers = [Courier(post, common.note) for post in posts]
         outlets = stack.enter_context(Outlets(sink, couriers, common.note))
-        asked = [False]  # by SIGHUP; acted on between two frames, not in the middle of a line
-
-        def hang_up() -> None:
-            asked[0] = True
 
         def alive() -> None:
             manager.alive()
@@ -188,10 +197,10 @@ def run(settings: Settings, **given: Any) -> int:
             note=common.note,
             alive=alive,
         )
-        with signals(view.stop, hang_up):
-            manager.ready()
-            outcome = view.run()
-            manager.stopping()
+        views.append(view)
+        manager.ready()
+        outcome = view.run()
+        manager.stopping()
         names = ", ".join(sorted(outcome.names)) or "nobody named"
         rate = outcome.frames / outcome.seconds if outcome.seconds else 0.0
         common.note(f"{count(outcome.frames, 'frame')} in {outcome.seconds:.1f} s ({rate:.0f} fps): {names}")

@@ -7,6 +7,7 @@ import ssl
 import sys
 import threading
 import time
+import unicodedata
 import urllib.parse
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from facecam.video.address import host_only, scheme_of
 
 #: Where events go when the address names no topic.
 TOPIC: Final = "facecam/events"
+#: MQTT counts the bytes of a topic in two.
+_LONGEST_TOPIC: Final = 65535
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -36,15 +39,20 @@ class MqttPost:
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         scheme = scheme_of(url)
         try:
+            url.encode()  # what the system gave in another encoding
             parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # as it is looked up; paho's thread would end at it
         except ValueError:
             host = port = None
         if scheme not in _PORTS or not host:
             raise UsageFault(f"--mqtt takes an address mqtt://HOST/TOPIC or mqtts://..., not {host_only(url)}")
         self._topic = urllib.parse.unquote(parts.path.strip("/")) or TOPIC
-        if parts.fragment or parts.query or url.endswith("#") or any(c in self._topic for c in "#+\0"):
+        if parts.fragment or parts.query or url.endswith("#") or any(c in self._topic for c in "#+"):
             raise UsageFault("--mqtt publishes to one topic; it cannot hold #, + or ?")
+        # MQTT 3.1.1, 1.5.3: a broker may close the connection at such characters, and mosquitto does.
+        if any(unicodedata.category(c) == "Cc" for c in self._topic) or len(self._topic.encode()) > _LONGEST_TOPIC:
+            raise UsageFault(f"--mqtt: a topic has no control characters and at most {_LONGEST_TOPIC} bytes")
         try:
             from paho.mqtt import client as paho
         except ImportError as error:

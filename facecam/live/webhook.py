@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import ssl
@@ -34,8 +35,10 @@ class WebPost:
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         try:
+            url.encode()  # what the system gave in another encoding
             parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # as it is looked up
         except ValueError:
             host = port = None
         if scheme_of(url) not in ("http", "https") or not host or " " in host or not host.isprintable():
@@ -56,8 +59,11 @@ class WebPost:
     def send(self, event: dict[str, Any]) -> None:
         request = urllib.request.Request(self._url, json.dumps(event).encode(), self._headers, method="POST")
         try:
-            with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
-                answer.read(65536)
+            answered = self._opener.open(request, timeout=ANSWER_SECONDS)
+            # Taken by its status: a body that is slow, endless or broken off takes nothing back. What has come of it is
+            # read, since some servers log a connection that is closed before.
+            with answered as answer, contextlib.suppress(OSError, http.client.HTTPException):
+                answer.read1(65536)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in _TRANSIENT or error.code >= 500:

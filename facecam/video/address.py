@@ -11,9 +11,10 @@ SCHEMES: Final = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "rtp", "udp
 #: Of these an @ is taken to end user and password, wherever it stands.
 _CAMERAS: Final = ("rtsp", "rtsps", "rtmp", "rtmps")
 #: What is surely a host (a name with a port may be user and password), then a path without another address in it, then
-#: values, each with its key: an @ after this is a part of the path, or of the last value.
+#: values, each with its key: an @ after this is a part of the path, or of the last value. After a host alone it ends a
+#: user without a password, who is often the secret itself.
 _HOST_AND_MORE: Final = re.compile(
-    r"(?:\[[0-9A-Fa-f:.]+\](?::\d+)?|(?:\d+(?:\.\d+){3}|localhost)(?::\d+)?|[^@:/?#\[\]]+)"
+    r"(?=.*[/?#])(?:\[[0-9A-Fa-f:.]+\](?::\d+)?|(?:\d+(?:\.\d+){3}|localhost)(?::\d+)?|[^@:/?#\[\]]+)"
     r"(?:[/#][^:?]*)?(?:\?[^@:=&;]*=[^&;]*(?:[&;][^@:=&;]*=[^&;]*)*)?"
 )
 

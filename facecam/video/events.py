@@ -83,20 +83,12 @@ class EventSink:
         before = os.fstat(handle).st_size
         if self._regular and before and before + len(line) > self._limit:
             handle = self._rotate()
-            before = 0
-        done = 0
-        try:
-            while done < len(line):
-                done += os.write(handle, line[done:])
-        except BaseException:
-            if self._regular and done:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(handle, before)  # no half line stays
-            raise
+        _write_whole(handle, line, self._regular)
 
     def _rotate(self) -> int:
         """Put the file aside and begin a new one; the new one's handle."""
-        for number in range(self._keep - 1, 0, -1):
+        # Where it was put aside already and a new one could not be made, moving the older ones on would lose them.
+        for number in range(self._keep - 1 if os.path.lexists(self._name) else 0, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(f"{self._name}.{number}", f"{self._name}.{number + 1}")
         with contextlib.suppress(FileNotFoundError):
@@ -109,11 +101,19 @@ class EventSink:
         return self._handle
 
     def _print(self, event: Mapping[str, Any]) -> None:
+        text = json.dumps(event, ensure_ascii=False) + "\n"
         try:
-            sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
+            line = text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict")
         except UnicodeEncodeError:  # a terminal without UTF-8, or a file name of another encoding
-            sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
+            text = json.dumps(event) + "\n"
+            line = text.encode()
+        handle = _file_behind_stdout()
+        if handle is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:  # Python would keep what a full disk did not take, and write the rest of a line later
+            sys.stdout.flush()
+            _write_whole(handle, line, regular=True)
 
     def _reader_gone(self) -> None:
         self.closed = True
@@ -141,6 +141,34 @@ class EventSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _write_whole(handle: int, line: bytes, regular: bool) -> None:
+    """Write a line; of a regular file no half of it stays.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    done = 0
+    try:
+        while done < len(line):
+            done += os.write(handle, line[done:])
+    except BaseException:
+        if regular and done:
+            with contextlib.suppress(OSError):
+                start = os.lseek(handle, 0, os.SEEK_CUR) - done
+                os.ftruncate(handle, start)
+                os.lseek(handle, start, os.SEEK_SET)  # stdout need not be open for appending
+        raise
+
+
+def _file_behind_stdout() -> int | None:
+    """The descriptor of stdout where it is a regular file, else None."""
+    with contextlib.suppress(OSError, ValueError):
+        handle = sys.stdout.fileno()
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+    return None
 
 
 def size_in_bytes(text: str) -> int:

@@ -155,9 +155,22 @@ class Model:
     def ready(self) -> None:
         """Load what is loaded at the first use otherwise."""
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Outputs in the order of ``card.outputs``."""
-        outputs: list[NDArray[Any]] = self._session.run(list(self.card.outputs), dict(feeds))
+    def run(self, feeds: Mapping[str, NDArray[Any]], within: float | None = None) -> list[NDArray[Any]]:
+        """Outputs in the order of ``card.outputs``.
+
+        Args:
+            within: seconds after which it is given up with an exception of ONNX Runtime's; None: never.
+        """
+        if within is None:
+            outputs: list[NDArray[Any]] = self._session.run(list(self.card.outputs), dict(feeds))
+            return outputs
+        options = runtime().RunOptions()
+        end = threading.Timer(within, setattr, (options, "terminate", True))
+        end.start()
+        try:
+            outputs = self._session.run(list(self.card.outputs), dict(feeds), options)
+        finally:
+            end.cancel()
         return outputs
 
     def run_batch(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -187,8 +200,8 @@ class _Later(Model):
     def ready(self) -> None:
         self._model()
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        return self._model().run(feeds)
+    def run(self, feeds: Mapping[str, NDArray[Any]], within: float | None = None) -> list[NDArray[Any]]:
+        return self._model().run(feeds, within)
 
     def _model(self) -> Model:
         if self._made is None:
