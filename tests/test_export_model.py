@@ -232,7 +232,7 @@ def test_verify_refuses_a_truncated_file_and_a_card_that_lies(file: Path, tmp_pa
     facts["labels"] = [*facts["labels"], "violet"]
     (tmp_path / "lie.onnx").write_bytes(to_onnx.with_card(data, ModelCard.from_json(json.dumps(facts))))
     came = export("verify", tmp_path / "lie.onnx")
-    assert isinstance(came.exception, ModelInvalid) and "the card says (1, 4)" in str(came.exception)
+    assert isinstance(came.exception, ModelInvalid) and "its card promises scores (2, 4)" in str(came.exception)
     bare = onnx.load_model_from_string(data)
     del bare.metadata_props[:]
     (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
@@ -247,6 +247,24 @@ def test_verify_refuses_a_size_that_is_not_its_crops(file: Path, tmp_path: Path)
     (tmp_path / "small.onnx").write_bytes(model.SerializeToString())
     came = export("verify", tmp_path / "small.onnx")
     assert isinstance(came.exception, ModelInvalid) and "dlib-150 has 150 px a side" in str(came.exception)
+
+
+def test_outputs_that_are_not_finite_have_no_parity(file: Path, place: Path) -> None:
+    pictures = np.full((1, 3, 24, 24), np.nan, np.float32)
+    finished = to_onnx.Finished(evaluate.load_run(place / "run").network, 3)
+    with pytest.raises(ModelInvalid, match="not finite"):
+        parity.compare(file.read_bytes(), finished, pictures, "fp32")
+
+
+def test_verify_takes_facecams_own_models_and_says_what_does_not_run(models_home: Path, tmp_path: Path) -> None:
+    """They have cards, too, but not all of them eat crops of one size."""
+    (landmarks,) = (models_home / "models").glob("dlib-landmarks.*.onnx")
+    came = export("verify", landmarks)
+    assert came.exit_code == 0 and "a trial run" in came.output and "ok, landmarks" in came.output
+    lying = replace(session.read_card(landmarks.read_bytes()), kind="detector", decoder="mmod", landmarks=None)
+    (tmp_path / "lying.onnx").write_bytes(to_onnx.with_card(landmarks.read_bytes(), lying))
+    came = export("verify", tmp_path / "lying.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "a trial run failed" in str(came.exception)
 
 
 def test_self_check_finds_neighbours_that_talk() -> None:
