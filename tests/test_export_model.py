@@ -341,3 +341,31 @@ def test_an_embedder_that_mirrors_does_so_in_the_graph_and_is_not_asked_twice(mo
     mirroring.embed(crops, mirror=True)
     alone.embed(crops, mirror=True)
     assert fed == [3, 6]
+
+
+def test_an_embedders_threshold_says_how_many_of_its_people_were_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from train import networks
+    from train.data import Item
+
+    recipe = Recipe(arch="cnn", size=24, width=8, depth=2, crop="image", objective="cosface")
+    run = evaluate.Run(networks.build(recipe, 2).eval(), recipe, [], {})
+    people = [Item(f"{n}", n // 2 if n < 8 else n, "", "") for n in range(20)]
+    monkeypatch.setattr(evaluate, "outputs", lambda run, items, *_, **__: np.eye(20, 8, dtype=np.float32) + 0.1)
+    apart = cards.embedder_threshold(run, people, [Item("x", 99, "", "")])
+    assert "none of them trained on" in apart.threshold.calibration and not apart.warning
+    mixed = cards.embedder_threshold(run, people, people[:4])
+    assert "2 of them trained on" in mixed.threshold.calibration and "--split" in mixed.warning
+
+
+def test_options_that_would_do_nothing_are_refused(place: Path, tmp_path: Path) -> None:
+    came = export("model", place / "run", "-o", tmp_path / "m.onnx", "--risk", "0.1")
+    assert isinstance(came.exception, UsageFault) and "--unknown DIR" in str(came.exception)
+    recipe = TINY.with_changes(objective="cosface", val=0.0, epochs=1)
+    loop.fit(recipe, evaluate.load_data(place / "set", recipe), tmp_path / "run", device="cpu", say=lambda _: None)
+    came = export("model", tmp_path / "run", "-o", tmp_path / "m.onnx", "--unknown", place / "strangers")
+    assert isinstance(came.exception, UsageFault) and "for a classifier" in str(came.exception)
+
+
+def test_facecam_is_named_only_for_models_of_faces(place: Path, tmp_path: Path) -> None:
+    came = export("model", place / "run", "-o", tmp_path / "m.onnx")
+    assert came.exit_code == 0 and "models add" not in came.output and "export verify" in came.output

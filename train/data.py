@@ -143,6 +143,11 @@ def load(
     return _split(root, classes, scanned, skipped, val=val, test=test, seed=seed)
 
 
+def shared(part: Iterable[Item], other: Iterable[Item]) -> int:
+    """How many classes two parts have in common: none, where an embedder is judged on people it never saw."""
+    return len({item.label for item in part} & {item.label for item in other})
+
+
 def scan(root: Path, classes: Sequence[str]) -> tuple[list[Item], list[tuple[str, str]]]:
     """List the usable pictures of ``root/CLASS``; damaged files and other files come back with a reason."""
     items, skipped = [], []
