@@ -134,8 +134,10 @@ def load(
     known = Counter(item.label for items in scanned.values() for item in items)
     for label, name in enumerate(classes):
         if known[label] < 2:
+            lost = [(path, reason) for path, reason in skipped if name in Path(path).relative_to(root).parts]
+            left_out = f" ({len(lost)} left out, the first is {lost[0][0]}: {lost[0][1]})" if lost else ""
             raise UsageFault(
-                f"{root}: class {name!r} has {known[label]} usable picture(s), at least 2 are needed; "
+                f"{root}: class {name!r} has {known[label]} usable picture(s), at least 2 are needed{left_out}; "
                 "add some or move the folder away"
             )
     hanging = iter(joined([item for items in scanned.values() for item in items]))
