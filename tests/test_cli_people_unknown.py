@@ -18,9 +18,11 @@ import pytest
 from facecam.archive import recall
 from facecam.cli import common, invoke
 from facecam.engine import Engine
+from facecam.errors import UsageFault
 from facecam.people import strangers
 from facecam.people.gallery import Gallery
 from facecam.people.unknown import UnknownBook
+from facecam.settings import Settings
 from facecam.video.photos import read_photo
 from tests.fakes import make_clip
 from tests.people_fakes import SPACE, sample, traces
@@ -270,3 +272,16 @@ def test_nobody_remembered_yet_is_not_remembering_turned_off(run: Any, own_home:
     assert run("unknown", "--remember", "on")[0] == 0
     code, _, err = run("forget", "Unknown 3", "-y")
     assert code == 10 and "Unknown 3 is not remembered; nobody is at present" in err and "--remember" not in err
+
+
+@pytest.mark.parametrize("command", ["check", "unknown --merge", "migrate"])
+def test_config_toml_holds_below_people_too(run: Any, met: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    (met / "config.toml").write_text('threads = 3\npack = "dlib"\n')
+    asked = []
+
+    def note(given: Settings) -> None:
+        asked.append((given.threads, given.pack))
+        raise UsageFault("enough")
+
+    monkeypatch.setattr(common, "open_engine", note)
+    assert run(*command.split())[0] == 2 and asked == [(3, "dlib")]
