@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from facecam.errors import FacecamError, ModelInvalid, UsageFault
 
@@ -37,7 +38,9 @@ def cli() -> None:
 @click.option("--name", help="The model's name; default: the file's.")
 @click.option("--licence", default="LicenseRef-unstated", show_default=True, help="SPDX expression.")
 @click.option("--opset", type=click.IntRange(17, 25), default=None, help="ONNX opset; default 18.")
+@click.pass_context
 def model(
+    ctx: click.Context,
     run: Path,
     out: Path,
     fp16: bool,
@@ -53,6 +56,7 @@ def model(
     """Write RUN (a folder of python -m train fit, or a checkpoint) as one ONNX file, if it computes the same."""
 
     from export import cards, compare, parity, quantize, to_onnx
+    from facecam.zoo.card import TEMPLATES
     from train import evaluate, loop
     from train.checkpoint import write_atomic
 
@@ -64,13 +68,17 @@ def model(
         raise UsageFault("--fp16 and --int8 exclude each other; choose one")
     if int8 != (calibrate is not None):
         raise UsageFault("--int8 and --calibrate DIR belong together; give both or neither")
+    if unknown is None and ctx.get_parameter_source("risk") is not ParameterSource.DEFAULT:
+        raise UsageFault("--risk is a share of strangers; give pictures of them with --unknown DIR")
     loaded = evaluate.load_run(run)
+    if loaded.recipe.metric and unknown:
+        raise UsageFault("--unknown is for a classifier; an embedder's threshold is found on its calibration people")
     loop.set_up(loaded.recipe, loop.choose_device("cpu"))
     corpus = _corpus(loaded, run, data)
     strangers = _pictures(unknown, 5000, loaded) if unknown else ()
     val = corpus.val if corpus else ()
     if loaded.recipe.metric:
-        found = cards.embedder_threshold(loaded, val)
+        found = cards.embedder_threshold(loaded, val, corpus.train if corpus else ())
     else:
         found = cards.classifier_threshold(loaded, val, strangers, risk)
     precision = "int8" if int8 else "fp16" if fp16 else "fp32"
@@ -95,7 +103,9 @@ def model(
     if found.warning:
         click.echo(f"warning: {found.warning}", err=True)
     click.echo(f"threshold {card.threshold.value:.4f} ({card.threshold.kind}): {card.threshold.calibration}")
-    click.echo(f"{out}: {card.kind}, {len(data_out) / 1e6:.2f} MB, {precision}; try: facecam models add {out}")
+    # facecam looks at faces alone: digits, or cats and dogs, are of no use to it.
+    following = f"facecam models add {out}" if card.template in TEMPLATES else f"python -m export verify {out}"
+    click.echo(f"{out}: {card.kind}, {len(data_out) / 1e6:.2f} MB, {precision}; try: {following}")
 
 
 def _corpus(loaded: Any, run: Path, data: Path | None) -> Any:

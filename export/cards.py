@@ -110,19 +110,25 @@ def classifier_threshold(run: Run, known: Sequence[data.Item], strangers: Sequen
     return Found(Threshold(value, "probability", how), named, share, warning=warning)
 
 
-def embedder_threshold(run: Run, calibrate: Sequence[data.Item]) -> Found:
-    """The cosine at which 1 % of the strangers among the calibration people are taken for somebody enrolled."""
+def embedder_threshold(run: Run, calibrate: Sequence[data.Item], trained: Sequence[data.Item]) -> Found:
+    """The cosine at which 1 % of the strangers among the calibration people are taken for somebody enrolled.
+
+    Args:
+        calibrate: the calibration people's pictures. trained: those that the run learnt from; should be of others.
+    """
     if not calibrate:
         raise UsageFault("an embedder's threshold needs its calibration people; give the crops with --data")
     cpu = torch.device("cpu")
     figures = openset.evaluate(evaluate.outputs(run, calibrate, cpu), calibrate, seed=run.recipe.seed)
     still = evaluate.outputs(run, calibrate, cpu, mirror=True)
     curve = impostors.measure(still, np.array([item.label for item in calibrate]))
+    seen = data.shared(calibrate, trained)
     how = (
-        f"FPIR 1 % on {figures['strangers']} strangers against {figures['enrolled']} enrolled people, none of them "
-        f"trained on; {figures['dir_1']:.1%} of {figures['probes']} probes are named rightly"
+        f"FPIR 1 % on {figures['strangers']} strangers against {figures['enrolled']} enrolled people, "
+        f"{seen or 'none'} of them trained on; {figures['dir_1']:.1%} of {figures['probes']} probes are named rightly"
     )
-    return Found(Threshold(figures["threshold_1"], "cosine", how), figures["dir_1"], 0.01, curve)
+    warning = "the threshold is that of people who were trained on; keep people apart with --split" if seen else ""
+    return Found(Threshold(figures["threshold_1"], "cosine", how), figures["dir_1"], 0.01, curve, warning)
 
 
 def make(run: Run, found: Found, *, name: str, licence: str, precision: str) -> ModelCard:

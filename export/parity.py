@@ -10,6 +10,7 @@ import torch
 
 from facecam.errors import ModelInvalid
 from facecam.zoo.card import ModelCard
+from facecam.zoo.graph import trial
 from facecam.zoo.session import Model, choose_device, load
 
 BATCHES = (1, 3, 8)
@@ -42,7 +43,7 @@ def compare(data: bytes, reference: torch.nn.Module, pictures: np.ndarray, preci
         precision: key of `LIMITS`.
 
     Raises:
-        ModelInvalid: they differ by more than the limits.
+        ModelInvalid: they differ by more than the limits, or the file's outputs are not finite.
     """
     model = open_model(data)
     worst, closest = 0.0, 1.0
@@ -53,6 +54,8 @@ def compare(data: bytes, reference: torch.nn.Module, pictures: np.ndarray, preci
         came = model.run_batch(batch)
         if came.shape != wanted.shape:
             raise ModelInvalid(f"parity at batch {size}: the file gives {came.shape}, the network {wanted.shape}")
+        if not np.isfinite(came).all():  # max() and min() below would pass over a NaN
+            raise ModelInvalid(f"parity at batch {size}: the outputs are not finite; nothing was written")
         worst = max(worst, float(np.abs(came - wanted).max()))
         norms = np.linalg.norm(came, axis=1) * np.linalg.norm(wanted, axis=1)
         closest = min(closest, float(((came * wanted).sum(axis=1) / norms.clip(1e-12)).min()))
@@ -82,9 +85,12 @@ def self_check(data: bytes, card: ModelCard) -> list[str]:
     """What can be checked of a file without its network; each line says what was found right.
 
     Raises:
-        ModelInvalid: outputs of another shape, not finite, not normalised, or
+        ModelInvalid: it does not run, or outputs of another shape, not finite, not normalised, or
             that depend on their neighbours in the batch.
     """
+    trial(data, card, card.name)
+    if card.kind not in ("embedder", "classifier"):  # a detector or landmark model, as facecam itself has them
+        return ["a trial run: it gives what its card says"]
     model = open_model(data)
     rng = np.random.default_rng(1)
     noise = (rng.integers(0, 256, (max(BATCHES), 3, *card.size)) - 127.5).astype(np.float32)

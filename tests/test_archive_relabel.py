@@ -26,6 +26,7 @@ from facecam.engine import Engine, nobody
 from facecam.people.gallery import Gallery
 from facecam.people.unknown import UnknownBook
 from tests.archive_films import film, pictures
+from tests.people_fakes import sample
 from tests.support import ASTRONAUT, HOPPER, lines
 
 
@@ -117,6 +118,17 @@ def test_naming_an_unknown_relabels_the_archive(
     hits = ask(capsys, "find", who, "--index", index, "--json")
     assert {Path(h["source"]).name for h in hits} == {"film.mp4", "stranger.png"}
     assert ask(capsys, "find", "--unknown", "--index", index, "--json") == []
+
+
+def test_a_copy_is_called_old_only_if_it_would_look_different(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody new is the runner-up of everybody now: the texts change, what is drawn does not."""
+    with Gallery.open() as gallery:
+        ((space, vector),) = gallery.samples("Grace Hopper")[0].vectors.items()
+        gallery.add("Somebody Else", [sample(1, space, dim=len(vector))])
+    done = ask(capsys, "relabel", "--index", archive / "archive.db", "--json")
+    assert done["tracks"] and done["written"] and done["stale"] == []
 
 
 def test_enrolling_and_removing_relabel(

@@ -56,6 +56,13 @@ def test_a_backup_holds_the_moment_and_comes_back(path: Path, tmp_path: Path) ->
     assert set(saved(restored.aside)) == {"Person 0", "Somebody", "Person 2", "Late"}
 
 
+def test_a_backup_that_could_not_be_made_for_want_of_a_folder_is_not_remembered(path: Path, tmp_path: Path) -> None:
+    with Gallery.open(filled(path)) as gallery:
+        with pytest.raises(OutputError, match="the folder does not exist"):
+            backup.back_up(gallery, tmp_path / "absent" / "copy.db")
+        assert gallery.remove("Person 0").stale == ()
+
+
 def test_a_backup_is_refused_where_it_would_harm(path: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.write_bytes(b"mine")

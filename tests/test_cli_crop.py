@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from facecam.cli.crop import crop
-from facecam.errors import FacecamError, NoFaceFound, SourceError, UsageFault
+from facecam.errors import FacecamError, NoFaceFound, OutputError, SourceError, UsageFault
 
 
 def run(*words: object) -> Result:
@@ -46,6 +46,14 @@ def test_crops_are_canonical_and_private(photos: Path, tmp_path: Path) -> None:
 
 def test_another_template(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "crops", "--template", "arcface-112")
+    assert cv2.imread(str(tmp_path / "crops" / "Eileen Collins" / "one.png.png")).shape == (112, 112, 3)
+
+
+def test_crops_of_another_template_are_not_there_already(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "crops")
+    came = run(photos, tmp_path / "crops", "--template", "arcface-112")
+    assert isinstance(came.exception, OutputError) and "is no crop of arcface-112 (112 x 112)" in str(came.exception)
+    run(photos, tmp_path / "crops", "--template", "arcface-112", "--overwrite")
     assert cv2.imread(str(tmp_path / "crops" / "Eileen Collins" / "one.png.png")).shape == (112, 112, 3)
 
 

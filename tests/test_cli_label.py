@@ -206,6 +206,38 @@ def test_bad_options(option: list[str], clip: Path, tmp_path: Path) -> None:
     assert list(tmp_path.glob("clip*")) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--no-video", "--write", "video"], "nothing of --write"),
+        (["--no-video", "--blur", "all"], "--blur and --boxes are about labelled copies"),
+        (["--write", "csv,html", "--boxes", "none"], "--blur and --boxes are about labelled copies"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    options: list[str], said: str, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who blurs must not believe that the report, which shows every face, is blurred."""
+    assert invoke(["label", str(clip), "-o", str(tmp_path), *options]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.glob("clip.*"))
+    assert (
+        invoke(
+            [
+                "label",
+                str(clip),
+                "-o",
+                str(tmp_path),
+                "--no-video",
+                "--write",
+                "video",
+                "--index",
+                str(tmp_path / "a.db"),
+            ]
+        )
+        == 0
+    )
+
+
 def test_cuda_without_a_gpu_fails_clearly(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from facecam.zoo.session import choose_device
 

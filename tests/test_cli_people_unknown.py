@@ -18,9 +18,11 @@ import pytest
 from facecam.archive import recall
 from facecam.cli import common, invoke
 from facecam.engine import Engine
+from facecam.errors import UsageFault
 from facecam.people import strangers
 from facecam.people.gallery import Gallery
 from facecam.people.unknown import UnknownBook
+from facecam.settings import Settings
 from facecam.video.photos import read_photo
 from tests.fakes import make_clip
 from tests.people_fakes import SPACE, sample, traces
@@ -131,7 +133,7 @@ def test_naming(run: Any, met: Path) -> None:
     assert run("name", "unknown 1", "Ada/Lovelace")[:2] == (0, "Unknown 1 is now part of Ada/Lovelace\n")
     assert json.loads(run("name", "3", "Bob", "--json")[1]) == {"unknown": 3, "name": "Bob", "new": True}
     code, _, err = run("name", "Unknown 2", "Eve")
-    assert code == 10 and err.count("\n") == 1 and "--remember on" in err
+    assert code == 10 and err.count("\n") == 1 and "nobody is at present" in err
     shown = run("show", "Ada/Lovelace")[1]
     assert "unknown 1" in shown and "unknown 2" in shown and "2 samples, 2 crops" in shown
 
@@ -263,3 +265,23 @@ def test_a_stranger_never_shows_a_persons_samples(run: Any, met: Path) -> None:
     with Gallery.open() as gallery:
         gallery.add("Ada", [sample(1)])
     assert [p["name"] for p in json.loads(run("list", "--json")[1])] == ["Ada"]
+
+
+def test_nobody_remembered_yet_is_not_remembering_turned_off(run: Any, own_home: Path) -> None:
+    assert "--remember on" in run("forget", "Unknown 3", "-y")[2]
+    assert run("unknown", "--remember", "on")[0] == 0
+    code, _, err = run("forget", "Unknown 3", "-y")
+    assert code == 10 and "Unknown 3 is not remembered; nobody is at present" in err and "--remember" not in err
+
+
+@pytest.mark.parametrize("command", ["check", "unknown --merge", "migrate"])
+def test_config_toml_holds_below_people_too(run: Any, met: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    (met / "config.toml").write_text('threads = 3\npack = "dlib"\n')
+    asked = []
+
+    def note(given: Settings) -> None:
+        asked.append((given.threads, given.pack))
+        raise UsageFault("enough")
+
+    monkeypatch.setattr(common, "open_engine", note)
+    assert run(*command.split())[0] == 2 and asked == [(3, "dlib")]

@@ -232,7 +232,7 @@ def test_verify_refuses_a_truncated_file_and_a_card_that_lies(file: Path, tmp_pa
     facts["labels"] = [*facts["labels"], "violet"]
     (tmp_path / "lie.onnx").write_bytes(to_onnx.with_card(data, ModelCard.from_json(json.dumps(facts))))
     came = export("verify", tmp_path / "lie.onnx")
-    assert isinstance(came.exception, ModelInvalid) and "the card says (1, 4)" in str(came.exception)
+    assert isinstance(came.exception, ModelInvalid) and "its card promises scores (2, 4)" in str(came.exception)
     bare = onnx.load_model_from_string(data)
     del bare.metadata_props[:]
     (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
@@ -247,6 +247,24 @@ def test_verify_refuses_a_size_that_is_not_its_crops(file: Path, tmp_path: Path)
     (tmp_path / "small.onnx").write_bytes(model.SerializeToString())
     came = export("verify", tmp_path / "small.onnx")
     assert isinstance(came.exception, ModelInvalid) and "dlib-150 has 150 px a side" in str(came.exception)
+
+
+def test_outputs_that_are_not_finite_have_no_parity(file: Path, place: Path) -> None:
+    pictures = np.full((1, 3, 24, 24), np.nan, np.float32)
+    finished = to_onnx.Finished(evaluate.load_run(place / "run").network, 3)
+    with pytest.raises(ModelInvalid, match="not finite"):
+        parity.compare(file.read_bytes(), finished, pictures, "fp32")
+
+
+def test_verify_takes_facecams_own_models_and_says_what_does_not_run(models_home: Path, tmp_path: Path) -> None:
+    """They have cards, too, but not all of them eat crops of one size."""
+    (landmarks,) = (models_home / "models").glob("dlib-landmarks.*.onnx")
+    came = export("verify", landmarks)
+    assert came.exit_code == 0 and "a trial run" in came.output and "ok, landmarks" in came.output
+    lying = replace(session.read_card(landmarks.read_bytes()), kind="detector", decoder="mmod", landmarks=None)
+    (tmp_path / "lying.onnx").write_bytes(to_onnx.with_card(landmarks.read_bytes(), lying))
+    came = export("verify", tmp_path / "lying.onnx")
+    assert isinstance(came.exception, ModelInvalid) and "a trial run failed" in str(came.exception)
 
 
 def test_self_check_finds_neighbours_that_talk() -> None:
@@ -323,3 +341,31 @@ def test_an_embedder_that_mirrors_does_so_in_the_graph_and_is_not_asked_twice(mo
     mirroring.embed(crops, mirror=True)
     alone.embed(crops, mirror=True)
     assert fed == [3, 6]
+
+
+def test_an_embedders_threshold_says_how_many_of_its_people_were_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from train import networks
+    from train.data import Item
+
+    recipe = Recipe(arch="cnn", size=24, width=8, depth=2, crop="image", objective="cosface")
+    run = evaluate.Run(networks.build(recipe, 2).eval(), recipe, [], {})
+    people = [Item(f"{n}", n // 2 if n < 8 else n, "", "") for n in range(20)]
+    monkeypatch.setattr(evaluate, "outputs", lambda run, items, *_, **__: np.eye(20, 8, dtype=np.float32) + 0.1)
+    apart = cards.embedder_threshold(run, people, [Item("x", 99, "", "")])
+    assert "none of them trained on" in apart.threshold.calibration and not apart.warning
+    mixed = cards.embedder_threshold(run, people, people[:4])
+    assert "2 of them trained on" in mixed.threshold.calibration and "--split" in mixed.warning
+
+
+def test_options_that_would_do_nothing_are_refused(place: Path, tmp_path: Path) -> None:
+    came = export("model", place / "run", "-o", tmp_path / "m.onnx", "--risk", "0.1")
+    assert isinstance(came.exception, UsageFault) and "--unknown DIR" in str(came.exception)
+    recipe = TINY.with_changes(objective="cosface", val=0.0, epochs=1)
+    loop.fit(recipe, evaluate.load_data(place / "set", recipe), tmp_path / "run", device="cpu", say=lambda _: None)
+    came = export("model", tmp_path / "run", "-o", tmp_path / "m.onnx", "--unknown", place / "strangers")
+    assert isinstance(came.exception, UsageFault) and "for a classifier" in str(came.exception)
+
+
+def test_facecam_is_named_only_for_models_of_faces(place: Path, tmp_path: Path) -> None:
+    came = export("model", place / "run", "-o", tmp_path / "m.onnx")
+    assert came.exit_code == 0 and "models add" not in came.output and "export verify" in came.output

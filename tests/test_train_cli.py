@@ -190,3 +190,13 @@ def test_recipes_lists_them_all() -> None:
 def test_every_command_has_help_with_an_example(name: str) -> None:
     came = train(name, "--help")
     assert came.exit_code == 0 and "Example: python -m train" in came.output
+
+
+def test_an_embedder_that_is_judged_on_whom_it_knows_is_told(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.loop.fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    options = ("--out", tmp_path / "run", *FAST)
+    came = train("fit", place / "set", *options, "--set", "objective=cosface")
+    assert "warning: 2 people of the validation and test parts are trained on" in came.output
+    assert "trained on" not in train("fit", place / "set", *options).output

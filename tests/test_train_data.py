@@ -228,6 +228,15 @@ def test_one_picture_in_two_classes_is_used_for_neither(place: Path) -> None:
     assert sum(map(len, (corpus.train, corpus.val, corpus.test))) == 9
 
 
+def test_a_class_of_which_nothing_is_usable_says_why(place: Path) -> None:
+    folder(place, a=6, b=2)
+    for path in (place / "b").iterdir():
+        path.write_bytes(b"no picture")
+    wanted = r"'b' has 0 usable .*needed \(2 left out, the first is .*b.000.png: not a decodable picture\); add some"
+    with pytest.raises(UsageFault, match=wanted):
+        data.load(place, val=0.2, test=0.2, seed=1)
+
+
 def test_a_class_of_one_is_an_error(place: Path) -> None:
     with pytest.raises(UsageFault, match="class 'b' has 1 usable picture"):
         load(folder(place, a=5, b=1))

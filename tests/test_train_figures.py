@@ -247,3 +247,9 @@ def test_best_threshold_is_the_best(rows: list[tuple[float, bool]]) -> None:
     came = np.mean((scores >= openset.best_threshold(scores, truth)) == truth)
     best = max(np.mean((scores >= t) == truth) for t in scores)
     assert ties or came >= best - 1e-9
+
+
+def test_names_in_any_script_are_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    assert plots.confusion([[1, 0], [0, 1]], ["李", "a$b$"])[:4] == b"\x89PNG"
+    assert plots.bars(["李", "a$b$"], {"train": [1, 2]})[:4] == b"\x89PNG"
+    assert not [entry for entry in recwarn if "Glyph" in str(entry.message)]

@@ -317,3 +317,20 @@ def test_report_is_one_file_with_all_its_parts(trained: Path, colours: Path, tmp
     written = json.loads((tmp_path / "report.json").read_text())
     assert written["accuracy"] == facts["accuracy"] and len(written["confusion"]) == 3
     assert np.array(written["confusion"]).sum() == written["pictures"]
+
+
+def test_a_run_whose_last_step_broke_it_is_not_kept(colours: Path, tmp_path: Path) -> None:
+    """One step an epoch: the training loss is that of before the step."""
+    with pytest.raises(ModelInvalid, match="lower --lr"):
+        fit(TINY.with_changes(epochs=1, batch=64, lr=1e30, warmup=0.0), colours, tmp_path / "run")
+    assert not (tmp_path / "run" / "best.pt").exists()
+
+
+def test_a_checkpoint_that_gives_nan_is_not_judged(colours: Path, tmp_path: Path) -> None:
+    fit(TINY.with_changes(epochs=1), colours, tmp_path / "run")
+    run = evaluate.load_run(tmp_path / "run")
+    with torch.no_grad():
+        next(run.network.head.parameters()).fill_(float("nan"))
+    corpus = evaluate.load_data(colours, TINY)
+    with pytest.raises(ModelInvalid, match="not finite"):
+        report.write(run, corpus, tmp_path / "run", torch.device("cpu"))

@@ -578,6 +578,9 @@ def test_forgetting_one_forgets_the_numbers_that_lead_there(gallery: Gallery) ->
 
 
 def test_nobody_is_remembered_yet(gallery: Gallery) -> None:
+    with pytest.raises(PersonNotFound, match="nobody is at present"):
+        strangers.resolve(gallery, 1)
+    strangers.remember(gallery, False)
     with pytest.raises(PersonNotFound, match="--remember on"):
         strangers.resolve(gallery, 1)
 

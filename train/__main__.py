@@ -48,6 +48,7 @@ def fit(
 ) -> None:
     """Train on DATA: DIR/CLASS/*.jpg, DIR/train + DIR/val|test, or MNIST's IDX files."""
     from train import checkpoint, evaluate, loop, report
+    from train import data as data_sets
 
     if resume:
         if name or pairs or any(value is not None for value in changes.values()):
@@ -68,6 +69,12 @@ def fit(
     counts = [n for n in corpus.counts(corpus.train) if n]
     if max(counts) > 1.5 * min(counts) and not recipe.metric:
         click.echo(f"unequal classes: {min(counts)} to {max(counts)} pictures; balance = {recipe.balance}")
+    if recipe.metric and (known := data_sets.shared(corpus.train, (*corpus.val, *corpus.test))):
+        click.echo(
+            f"warning: {known} people of the validation and test parts are trained on, too, which flatters an "
+            "embedder; --split FILE keeps people apart",
+            err=True,
+        )
     began = time.perf_counter()
     try:
         loop.fit(recipe, corpus, out, device=device, resume=resume, say=click.echo)

@@ -134,13 +134,20 @@ def load(
     known = Counter(item.label for items in scanned.values() for item in items)
     for label, name in enumerate(classes):
         if known[label] < 2:
+            lost = [(path, reason) for path, reason in skipped if name in Path(path).relative_to(root).parts]
+            left_out = f" ({len(lost)} left out, the first is {lost[0][0]}: {lost[0][1]})" if lost else ""
             raise UsageFault(
-                f"{root}: class {name!r} has {known[label]} usable picture(s), at least 2 are needed; "
+                f"{root}: class {name!r} has {known[label]} usable picture(s), at least 2 are needed{left_out}; "
                 "add some or move the folder away"
             )
     hanging = iter(joined([item for items in scanned.values() for item in items]))
     scanned = {name: [next(hanging) for _ in items] for name, items in scanned.items()}
     return _split(root, classes, scanned, skipped, val=val, test=test, seed=seed)
+
+
+def shared(part: Iterable[Item], other: Iterable[Item]) -> int:
+    """How many classes two parts have in common: none, where an embedder is judged on people it never saw."""
+    return len({item.label for item in part} & {item.label for item in other})
 
 
 def scan(root: Path, classes: Sequence[str]) -> tuple[list[Item], list[tuple[str, str]]]:

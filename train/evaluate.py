@@ -119,11 +119,16 @@ def outputs(run: Run, items: Sequence[data.Item], device: torch.device, *, mirro
 
     Args:
         mirror: average an embedder's vectors with those of the mirror images, unless the network does so itself.
+
+    Raises:
+        ModelInvalid: an output is not finite, so that every figure made of it would be wrong.
     """
     pictures = augment.Pictures(tuple(items), run.recipe.size, "none", run.recipe.seed, keep=0)
     function: Any = run.network
     if mirror and not run.recipe.mirror:
         function = lambda x: F.normalize(run.network(x) + run.network(x.flip(3)), dim=1)  # noqa: E731
     found = feed.forward_all(function, run.network, pictures, run.recipe, device)
+    if not torch.isfinite(found).all():
+        raise ModelInvalid(f"the run's outputs are not finite; train again with a lower --lr (was {run.recipe.lr})")
     # Other people's share of the probability is nobody's: rows may sum to less than 1.
     return (found if run.recipe.metric else found.softmax(dim=1)[:, : len(run.classes)]).numpy()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facecam.errors import ModelInvalid
 from train import augment, networks, openset
 from train.data import Item
 from train.recipe import Recipe
@@ -114,8 +115,16 @@ def forward_all(
 def judge(
     function: Any, network: networks.Network, part: Any, recipe: Recipe, device: torch.device, classes: int
 ) -> dict[str, float]:
-    """Loss and score on validation data: accuracy over the known classes, or DIR at FPIR 1 % for an embedder."""
+    """Loss and score on validation data: accuracy over the known classes, or DIR at FPIR 1 % for an embedder.
+
+    Raises:
+        ModelInvalid: an output is not finite; no training loss has seen what an epoch's last step did.
+    """
     output = forward_all(function, network, part, recipe, device)
+    if not torch.isfinite(output).all():
+        raise ModelInvalid(
+            f"outputs on validation pictures are not finite; lower --lr (now {recipe.lr}) and start again"
+        )
     if recipe.metric:
         figures = openset.evaluate(output.numpy(), part.items, seed=recipe.seed)
         return {"val_loss": 1 - figures["verification"], "val_score": figures["dir_1"]}

@@ -77,7 +77,7 @@ def relabel(
     absent: dict[Path, None] = {}
     late, renewed = set(), {}
     for done, entry in enumerate(mine, 1):
-        differing = _rename(index, entry, tools, numbers or {})
+        differing, redrawn = _rename(index, entry, tools, numbers or {})
         tracks += differing
         changed += differing > 0
         # What an earlier relabelling that was broken off did not come to is written now.
@@ -87,6 +87,7 @@ def relabel(
             try:
                 if folder.is_dir():
                     files, old = _rewrite(index, index.get(entry.id), likeness)
+                    old = old if redrawn or entry.info.get(PENDING) else []
                     written += files
                     stale += old
                     renewed[entry.id] = bool(old)
@@ -108,8 +109,8 @@ def relabel(
     )  # fmt: skip
 
 
-def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[int, int]) -> int:
-    """Name the tracks of a file; how many have another name or number now."""
+def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[int, int]) -> tuple[int, bool]:
+    """Name the tracks of a file; of how many the outputs tell something else now, and whether one looks different."""
     before = index.answers(entry.id)
     joined = merged(list(index.pieces(entry.id, data=False)), tools.engine.likeness)
     joined = with_given(joined, before, tools.matcher.names)
@@ -123,6 +124,7 @@ def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[in
     given = {part.track: part.given for part in joined.parts.values()}
     after = seen_of(results, spans, given)
     differing = sum(_told(before.get(track)) != _told(seen) for track, seen in after.items())
+    redrawn = any(_drawn(before.get(track)) != _drawn(seen) for track, seen in after.items())
     threshold = entry.info["header"]["threshold"]
     if (
         differing
@@ -133,7 +135,16 @@ def _rename(index: ArchiveIndex, entry: Entry, tools: Tools, numbers: Mapping[in
         if differing and entry.state == WRITTEN:
             info[PENDING] = True
         index.answer(entry.id, after, info, entry.state)
-    return differing
+    return differing, redrawn
+
+
+def _drawn(seen: Seen | None) -> tuple[object, ...]:
+    """What a labelled copy shows of a track (`video.overlay`): no runner-up, and of a stranger no similarity."""
+    if seen is None:
+        return ()
+    match = seen.result.match
+    known = match.name is not None and match.similarity is not None
+    return match.name, seen.result.unknown, f"{match.similarity:.2f}" if known else ""
 
 
 def _told(seen: Seen | None) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ from facecam.cli.options import settings as setting_options
 from facecam.errors import MediaError, NoFaceFound, OutputError, SourceError, UsageFault
 from facecam.settings import Settings, min_face_pixels
 from facecam.values import Face
+from facecam.zoo.card import TEMPLATES
 
 if TYPE_CHECKING:
     from facecam.engine import Engine
@@ -60,10 +61,11 @@ def crop(source: Path, out: Path, template: str | None, min_images: int, overwri
         for number, path in enumerate(photos):
             update(number, len(photos))
             target = out / path.relative_to(source).parent / f"{path.name}.png"
-            if target.exists() and not overwrite:
-                kept += 1
-                continue
             try:
+                if target.exists() and not overwrite:
+                    _check_crop(read_photo(target), target, template)
+                    kept += 1
+                    continue
                 image = read_photo(path)
                 face = _chosen(engine, image, settings)
                 if face is None:
@@ -92,6 +94,16 @@ def _photos(source: Path, least: int) -> Iterator[Path]:
         found = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
         if len(found) >= least:
             yield from found
+
+
+def _check_crop(there: Image, path: Path, template: str) -> None:
+    """A crop of another template is not one that "is there already": a trainer would refuse it."""
+    side, (height, width) = TEMPLATES[template], there.shape[:2]
+    if (height, width) != (side, side):
+        raise OutputError(
+            f"{path}: is no crop of {template} ({side} x {side}) but {width} x {height}; "
+            "give --overwrite, or another OUT"
+        )
 
 
 def _make_folder(folder: Path) -> None:

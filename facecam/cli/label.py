@@ -118,11 +118,15 @@ def label(
     from facecam.archive.inputs import plan
     from facecam.archive.label import Tools, label_files, prepare
     from facecam.archive.lock import alone
-    from facecam.archive.outputs import Outputs, chosen
+    from facecam.archive.outputs import VIDEO_COPY, Outputs, chosen
     from facecam.archive.study import Study
 
     study = Study(every, start, end, segment)
     outputs = Outputs(output_dir, chosen(write, no_video), overwrite, xmp, blur, boxes == "all")
+    if not outputs.write and not xmp and index is None:
+        raise UsageFault("--no-video leaves nothing of --write to be written; leave out one of them")
+    if VIDEO_COPY not in outputs.write and (blur != "none" or boxes != "all"):
+        raise UsageFault("--blur and --boxes are about labelled copies, and none are written; leave them out")
     items, problems = plan(_listed(inputs))
     if not items:
         return common.failed(problems)

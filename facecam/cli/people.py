@@ -40,6 +40,7 @@ def people(ctx: click.Context, as_json: bool) -> None:
     Without a command: list.
     """
     ctx.obj = as_json
+    ctx.default_map = {name: ctx.default_map for name in people.commands}  # config.toml holds for each of them
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_, as_json=as_json)
 

@@ -67,6 +67,8 @@ def back_up(gallery: Gallery, file: Path, *, replace: bool = False) -> Copied:
     if os.path.lexists(file) and not file.is_file():
         raise OutputError(f"{shown}: is not a regular file; name a file to write")
     file = copies.real(file)  # a link stays one
+    if not copies.reachable(file):  # remembered, it would look like one whose disk was taken out, at every removal
+        raise OutputError(f"{shown}: cannot be written: the folder does not exist; make it first")
     writable = gallery.store.obstacle is None
     if writable:
         copies.remember(gallery.store, file)

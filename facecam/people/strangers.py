@@ -242,9 +242,12 @@ def _resolve(db: Connection, number: int) -> int:
     if row is not None:
         return int(row[0])
     anybody = db.execute("SELECT 1 FROM stranger LIMIT 1").fetchone() is not None
+    on = db.execute("SELECT 1 FROM meta WHERE key = ?", (f"setting.{REMEMBER}",)).fetchone() is not None
     hint = (
         "facecam people unknown lists those who are"
         if anybody
+        else "nobody is at present"
+        if on
         else "nobody is, until it is turned on (facecam people unknown --remember on)"
     )
     raise PersonNotFound(f"{unknown_name(number)} is not remembered; {hint}")
