@@ -92,6 +92,17 @@ def test_what_is_no_number_is_refused(command: list[str], number: str, capsys: p
     assert command[-1] in error and number in error and "Traceback" not in error
 
 
+def test_a_bad_value_is_told_by_where_it_stands(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "--headless", "--source", "x.mp4"]
+    (own_home / "config.toml").write_text("threshold = 2\n")
+    assert invoke(command) == 2 and "'--threshold' (from config.toml): 2" in capsys.readouterr().err
+    monkeypatch.setenv("FACECAM_THRESHOLD", "abc")
+    assert invoke(command) == 2 and "'--threshold' (from FACECAM_THRESHOLD): 'abc'" in capsys.readouterr().err
+    assert invoke([*command, "--threshold", "7"]) == 2 and "'--threshold': 7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_what_is_no_number_is_refused_in_config_and_environment(
     number: str, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

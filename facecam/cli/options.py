@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from facecam.settings import SETTING_FIELDS, Settings, min_face_pixels, seconds_of
 
@@ -22,6 +23,17 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number
+
+
+class _Setting(click.Option):
+    """An option whose errors tell where its value stands, if not on the command line."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        hint = super().get_error_hint(ctx)
+        source = None if ctx is None or self.name is None else ctx.get_parameter_source(self.name)
+        if source is ParameterSource.ENVIRONMENT:
+            return f"{hint} (from {self.envvar})"
+        return f"{hint} (from config.toml)" if source is ParameterSource.DEFAULT_MAP else hint
 
 
 def _type(name: str) -> Any:
@@ -63,6 +75,7 @@ def settings(*names: str) -> Callable[[F], F]:
             wrapped = click.option(
                 "--" + name.replace("_", "-"),
                 name,
+                cls=_Setting,
                 default=entry.default,
                 type=_type(name),
                 metavar=entry.metadata.get("metavar"),
