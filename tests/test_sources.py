@@ -262,6 +262,15 @@ def test_pictures_of_an_unknown_kind_are_refused_in_one_line(clip: Path, tmp_pat
         FileSource(odd)
 
 
+def test_colours_that_cannot_be_converted_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "ycgco.mp4", IMAGES[:2], matrix=8)
+    with FileSource(path) as source:
+        frame = source.read()
+        assert frame is not None
+        with pytest.raises(MediaError, match=r"ycgco\.mp4: the video's colours are of an unusual kind .*matrix 8"):
+            _ = frame.image
+
+
 def test_missing_folder_and_sound_only_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no such file"):
         FileSource(tmp_path / "missing.mp4")

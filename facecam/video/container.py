@@ -73,7 +73,7 @@ class FileSource(Source):
         self._container = _open(self.path)
         try:
             self._stream = self._video_stream()
-            self._convert = Converter()
+            self._convert = Converter(str(self.path))
             self._turns: dict[int, Turn] = {}
             self._index = 0
             self._time: float | None = None
