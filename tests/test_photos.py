@@ -244,6 +244,8 @@ def test_a_gif_whose_picture_is_larger_than_its_screen_does_no_harm() -> None:
         (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
         (b"\0\0\0\x18ftypmif1" + bytes(40), "HEIC"),
         (b"\0\0\0\x18ftypavif" + bytes(40), "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "JPEG 2000"),
+        (b"II+\0" + bytes(40), "BigTIFF"),
         (b"\0\0\0\x18ftypisom" + bytes(40), "video"),
         (b"\xff\xd8\xff", "damaged"),
     ],

@@ -66,6 +66,27 @@ def test_what_is_no_video_is_told_by_what_it_is(tmp_path: Path, name: str) -> No
     assert "expected MP4" in line or "as a photo" in line
 
 
+def test_a_picture_that_nothing_reads_is_not_taken_for_a_broken_video(tmp_path: Path) -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\x0cmeta\0\0\0\0\0\0\0\x08mdat"
+    grey = b"P5 16 16 255\n" + bytes(256)
+    for name, content, said in (
+        ("IMG_1.mov", heic, "a picture of kind HEIC"),
+        ("a.jp2", cv2.imencode(".jp2", np.zeros((32, 32, 3), np.uint8))[1].tobytes(), "a picture of kind JPEG 2000"),
+        ("a.pgm", grey, "a single picture"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(MediaError) as caught:
+            FileSource(tmp_path / name)
+        line = f"{tmp_path / name}: not a video: it is {said}, which is not read; convert it to JPEG"
+        assert str(caught.value) == line
+    # Named by its own suffix it is a photo, in a folder, too, so that it is told and not left out.
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "IMG_2.HEIC").write_bytes(heic)
+    (tmp_path / "download").write_bytes(heic)
+    items, problems = plan([str(tmp_path / "phone"), str(tmp_path / "download")])
+    assert [item.kind for item in items] == [PHOTO, PHOTO] and not problems
+
+
 def test_what_is_no_photo_is_told_by_what_it_is() -> None:
     for content, said in ((b"milk, bread", "it is text"), (_zip(), "ZIP archive"), (b"%PDF-1.4", "PDF")):
         with pytest.raises(MediaError, match=f"not an image: it is .*{said}|not an image: {said}"):

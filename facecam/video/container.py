@@ -18,7 +18,7 @@ from facecam.values import Frame, SourceInfo
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
 from facecam.video.clock import Clock, packets
-from facecam.video.content import HEAD, describe, kind_of_picture
+from facecam.video.content import HEAD, describe, kind_of_picture, unread_picture
 from facecam.video.upright import LUMA_FIRST, MAX_PIXELS, Converter, Turn, Upright, turn_of
 from facecam.video.wholeness import cut_short
 
@@ -133,8 +133,14 @@ class FileSource(Source):
     def _video_stream(self) -> av.VideoStream:
         if self._container.format.name in _PLAYLISTS:
             raise MediaError(f"{self.path}: is a playlist, not a video; give the video files themselves")
-        if self._container.format.name.endswith("_pipe"):  # of FFmpeg's names those of single pictures
-            what, suffix = kind_of_picture(_head(self.path)) or ("a single picture", "one of a photo")
+        if self._container.format.name.endswith(("_pipe", "image2")):  # of FFmpeg's names those of single pictures
+            head = _head(self.path)
+            known = kind_of_picture(head)
+            if known is None:
+                unread = unread_picture(head)
+                what = "a single picture" if unread is None else f"a picture of kind {unread}"
+                raise MediaError(f"{self.path}: not a video: it is {what}, which is not read; convert it to JPEG")
+            what, suffix = known
             raise MediaError(
                 f"{self.path}: not a video: it is {what}; give it the suffix {suffix} to read it as a photo"
             )

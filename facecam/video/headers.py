@@ -10,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from facecam.video.content import HEAD, describe
+from facecam.video.content import HEAD, describe, unread_picture
 
 #: EXIF orientation (1 to 8): turn or mirror needed to show the picture upright.
 _ORIENTATION, _WIDTH, _HEIGHT = 274, 256, 257
@@ -65,11 +65,10 @@ def read_header(data: bytes) -> Header:
             return _bmp(data)
     except (struct.error, IndexError, KeyError) as error:
         raise HeaderError("the image is damaged or cut short") from error
+    unread = unread_picture(data[:HEAD])
+    if unread is not None:
+        raise HeaderError(f"{unread} images are not supported; convert it to JPEG first")
     if data[4:8] == b"ftyp":
-        if data[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis"):
-            raise HeaderError("HEIC images are not supported; convert it to JPEG first")
-        if data[8:12] in (b"avif", b"avis"):
-            raise HeaderError("AVIF images are not supported; convert it to JPEG first")
         raise HeaderError("that is a video, not an image")
     what = describe(data[:HEAD])
     raise HeaderError(f"not an image{f': it is {what}' if what else ''} (JPEG, PNG, WebP, GIF, BMP and TIFF are read)")

@@ -14,8 +14,14 @@ from facecam.video.atomic import atomic_bytes
 from facecam.video.cv import quiet_stderr
 from facecam.video.headers import HeaderError, read_header
 
-#: Suffixes (lower case) by which folders are searched for photos and for videos.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+#: Suffixes (lower case) by which folders are searched for photos and for videos. The last three of the photos are not
+#: read: a phone's folder is full of them, and they are to be told, not left out in silence.
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".heic", ".heif", ".avif"),
+    }
+)
 VIDEO_SUFFIXES = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from facecam.errors import MediaError
-from facecam.video.content import HEAD, is_text
+from facecam.video.content import HEAD, is_text, unread_picture
 
 #: First boxes of MP4 and MOV files.
 _BOXES: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
@@ -32,7 +32,8 @@ def cut_short(file: BinaryIO, size: int, path: Path) -> bool:
         file: at any place. size: of it, bytes. path: for the message.
 
     Raises:
-        MediaError: an MP4 or MOV file that ends before its index: nothing of it can be decoded.
+        MediaError: an MP4 or MOV file that ends before its index, or a picture with the boxes of one: nothing of it
+            can be decoded.
     """
     file.seek(0)
     head = file.read(HEAD)
@@ -61,6 +62,12 @@ def _boxes(file: BinaryIO, size: int, path: Path) -> bool:
             return False
         position += length
     if b"moov" not in names:
+        file.seek(0)
+        unread = unread_picture(file.read(HEAD))
+        if unread is not None:
+            raise MediaError(
+                f"{path}: not a video: it is a picture of kind {unread}, which is not read; convert it to JPEG"
+            )
         raise MediaError(f"{path}: the video is cut short (its index, the moov box, is missing); copy it again")
     return position > size
 
