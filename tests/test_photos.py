@@ -162,6 +162,31 @@ def test_one_pixel_is_a_photo() -> None:
         assert image.shape == (1, 1, 3)
 
 
+def _masked_bmp(rows: Any, bits: int, masks: tuple[int, ...], header: int) -> bytes:
+    """A BMP with masks (BI_BITFIELDS), its rows from the top; a header of 40 has them behind it, a longer one in it."""
+    height, width = rows.shape[:2]
+    body = b"".join(row.tobytes() for row in rows)
+    head = struct.pack("<IiiHHIIiiII", header, width, -height, 1, bits, 3, len(body), 0, 0, 0, 0)
+    head += b"".join(struct.pack("<I", mask) for mask in masks)
+    head = head.ljust(header, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
+
+
+@pytest.mark.parametrize("header", [40, 56, 108, 124])
+def test_a_bmp_of_32_bits_without_transparency_is_not_white(header: int) -> None:
+    rows = np.dstack([PICTURE, np.zeros(PICTURE.shape[:2], np.uint8)])
+    masks = (0xFF0000, 0xFF00, 0xFF) + (() if header == 40 else (0xFF000000,))
+    assert np.array_equal(decode_photo(_masked_bmp(rows, 32, masks, header)), PICTURE)
+
+
+@pytest.mark.parametrize("header", [40, 52, 56, 108, 124])
+def test_a_bmp_of_16_bits_with_any_header(header: int) -> None:
+    blue, green, red = (PICTURE[:, :, i].astype(np.uint16) for i in range(3))
+    rows = (red >> 3 << 11 | green >> 2 << 5 | blue >> 3).astype("<u2")
+    image = decode_photo(_masked_bmp(rows, 16, (0xF800, 0x7E0, 0x1F), header))
+    assert np.abs(image.astype(int) - PICTURE).max() <= 8
+
+
 def _png(width: int, height: int) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

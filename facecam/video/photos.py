@@ -39,6 +39,9 @@ _MAX_DECODED = 3 * MAX_PIXELS
 #: Rows are converted in blocks of so many pixels: the intermediate values take several times the room.
 _BLOCK = 1 << 20
 _JPEG_QUALITY = 92
+#: Sizes of the headers of a BMP, as stored: of version 3, and of those with the masks in them.
+_BMP3 = (40).to_bytes(4, "little")
+_LONG_BMP = frozenset(size.to_bytes(4, "little") for size in (52, 56, 108, 124))
 
 
 def read_photo(path: str | os.PathLike[str]) -> Image:
@@ -78,9 +81,11 @@ def decode_photo(data: bytes, name: str = "image") -> Image:
             f"{name}: {width} x {height} pixels of {header.depth} bytes each; a {header.kind} image of at most "
             f"{_MAX_DECODED // header.depth // 1_000_000} megapixels of this depth is read, make it smaller"
         )
-    stored = _decode(data)
+    stored = _decode(_plain_bmp(data) if header.kind == "BMP" else data)
     if stored is None or stored.nbytes > 4 * MAX_PIXELS:
         raise MediaError(f"{name}: the {header.kind} image is damaged or cut short")
+    if header.kind == "BMP" and stored.ndim == 3 and stored.shape[2] == 4 and not stored[:, :, 3].any():
+        stored = stored[:, :, :3]  # most programs that write 32 bits leave the fourth byte empty
     image = _as_bgr(stored, premultiplied=header.kind == "TIFF")
     del stored  # or three copies of the picture would be there at once
     return _turned(image, header.orientation)
@@ -136,6 +141,14 @@ def read_bytes(path: Path) -> bytes:
         raise MediaError(f"{path}: no such file") from error
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _plain_bmp(data: bytes) -> bytes:
+    """A BMP of 16 bits with masks under the header of version 3: OpenCV looks behind longer ones for the masks, which
+    stand at byte 54 in all of them (BITMAPV5HEADER, BI_BITFIELDS).
+    """
+    masked = data[14:18] in _LONG_BMP and data[28:34] == b"\x10\0\x03\0\0\0"
+    return data[:14] + _BMP3 + data[18:] if masked else data
 
 
 def _decode(data: bytes) -> Any:
