@@ -389,12 +389,13 @@ def test_the_real_clip_keeps_times_and_sound(data: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("gap", [3600, 7 * 3600, 3 * 86400])
-def test_a_live_recording_keeps_its_times_over_a_long_gap(folder: Path, suffix: str, gap: int) -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_a_video_keeps_its_times_over_a_long_gap(folder: Path, suffix: str, gap: int, live: bool) -> None:
     """An MP4 holds no step of more than 2^31 ticks; the picture from before the gap is shown again in it."""
     import av
 
     times = [k / 25 + (gap if k >= 10 else 0) for k in range(20)]
-    with VideoSink(folder / f"night{suffix}", INFO, live=True) as sink:
+    with VideoSink(folder / f"night{suffix}", INFO, live=live) as sink:
         for k, time in enumerate(times):
             sink.write(IMAGES[k], time)
     assert sink.frames == 20
