@@ -17,7 +17,7 @@ from facecam.errors import MediaError, NothingDecoded
 from facecam.values import Frame, SourceInfo
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
-from facecam.video.clock import Clock, packets
+from facecam.video.clock import Clock, packets, pictures
 from facecam.video.content import HEAD, describe, kind_of_picture, unread_picture
 from facecam.video.upright import LUMA_FIRST, MAX_PIXELS, Converter, Turn, Upright, turn_of
 from facecam.video.wholeness import cut_short
@@ -144,11 +144,10 @@ class FileSource(Source):
             raise MediaError(
                 f"{self.path}: not a video: it is {what}; give it the suffix {suffix} to read it as a photo"
             )
-        streams = [s for s in self._container.streams.video if not _is_cover(s)]
-        if not streams:
+        stream: av.VideoStream | None = pictures(self._container)
+        if stream is None:
             sound = "holds sound only" if self._container.streams.audio else "holds no pictures"
             raise MediaError(f"{self.path}: {sound} (there is no video stream in it); give a video file")
-        stream = streams[0]
         context = stream.codec_context
         if context is None:
             raise MediaError(f"{self.path}: its pictures are of an unknown kind; convert it to H.264")
@@ -275,13 +274,6 @@ class FileSource(Source):
             self._step = float(picture.duration * base)
         self._time = time
         return time
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a "video" stream is the cover picture of a sound file."""
-    import av
-
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _check_file(path: Path) -> bool:

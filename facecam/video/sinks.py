@@ -16,6 +16,7 @@ from facecam.errors import DependencyMissing, OutputError
 from facecam.values import Image, SourceInfo
 from facecam.video.atomic import Pending, output_error
 from facecam.video.audio import AudioTrack
+from facecam.video.clock import pictures
 from facecam.video.planar import Colours, Planar
 
 #: Suffix of a file to write -> name of the format.
@@ -351,7 +352,8 @@ def _time_base(path: str | os.PathLike[str]) -> Fraction:
         with av.open(
             f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
         ) as container:
-            base = container.streams.video[0].time_base if container.streams.video else None
+            stream = pictures(container)
+            base = None if stream is None else stream.time_base
     except av.error.FFmpegError:
         return _TICK
     # MP4 counts in whole ticks of at most 2^31 a second; finer clocks than this are noise.
