@@ -10,6 +10,7 @@ import numpy as np
 from facecam.errors import MediaError
 from facecam.values import Image
 from facecam.video.planar import Planar
+from facecam.video.tones import HLG, PQ, ordinary
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -77,8 +78,9 @@ class Upright:
                 f"{self._convert.name}: the video's colours are of an unusual kind ({self._picture.format.name}, "
                 f"matrix {int(self._picture.colorspace)} of H.273); convert it to BT.709"
             ) from error
-        image = _pixels(converted, width, height)
-        return self._turned(image)
+        image = self._turned(_pixels(converted, width, height))
+        transfer = self._picture.color_trc
+        return ordinary(image, transfer, self._picture.color_primaries) if transfer in (PQ, HLG) else image
 
     def planar(self) -> Planar | None:
         """The picture upright as planes, where it can be had so."""
