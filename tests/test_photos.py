@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from facecam.errors import MediaError, OutputError
 from facecam.video.headers import HeaderError, read_header
-from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES, decode_photo, read_photo, write_photo
+from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES, decode_photo, profile_of, read_photo, write_photo
 from tests.fakes import corners, quarters, smooth
 
 pil = pytest.importorskip("PIL.Image", reason="Pillow makes the test pictures")
@@ -346,6 +346,45 @@ def test_a_photo_is_written_and_read_back(folder: Path, suffix: str) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(folder) == [path.name]
     assert read_header(path.read_bytes()).kind == ("PNG" if suffix == ".png" else "JPEG")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_profile_of_colours_goes_along(kind: str, suffix: str, folder: Path) -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (folder / "in").write_bytes(_saved(_pil(), kind, icc_profile=profile))
+    assert profile_of(folder / "in") == profile
+    write_photo(folder / f"out{suffix}", read_photo(folder / "in"), profile=profile)
+    assert pil.open(folder / f"out{suffix}").info["icc_profile"] == profile
+    write_photo(folder / f"plain{suffix}", read_photo(folder / "in"))
+    assert np.array_equal(read_photo(folder / f"out{suffix}"), read_photo(folder / f"plain{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_profile_that_cannot_be_written_costs_no_picture(
+    suffix: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = (bytes(16) + b"RGB " + bytes(16) + b"acsp").ljust(100_000, b"p")  # two segments of a JPEG
+    (folder / "in").write_bytes(_saved(_pil(), "JPEG", icc_profile=damaged))
+    assert profile_of(folder / "in") == damaged
+    write_photo(folder / f"out{suffix}", read_photo(folder / "in"), profile=damaged)
+    assert read_photo(folder / f"out{suffix}").shape == (64, 96, 3)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_profile_of_other_colours_or_without_end_is_none(folder: Path) -> None:
+    inks = (bytes(16) + b"CMYK" + bytes(16) + b"acsp").ljust(1000, b"p")
+    bomb = (bytes(16) + b"RGB " + bytes(16) + b"acsp").ljust(5 << 20, b"p")
+    for content in (
+        _saved(_pil().convert("CMYK"), "JPEG", icc_profile=inks),
+        _saved(_pil(), "PNG", icc_profile=bomb),
+        _saved(_pil(), "PNG"),
+    ):
+        (folder / "in").write_bytes(content)
+        assert profile_of(folder / "in") == b""
+        assert read_photo(folder / "in").shape == (64, 96, 3)
 
 
 def test_a_photo_is_not_overwritten_unasked(folder: Path) -> None:

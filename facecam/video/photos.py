@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,24 @@ def decode_photo(data: bytes, name: str = "image") -> Image:
     return _turned(image, header.orientation)
 
 
-def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False) -> None:
+def profile_of(path: str | os.PathLike[str]) -> bytes:
+    """The ICC profile of a photo's red, green and blue, empty if it has none.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    try:
+        return read_header(read_bytes(Path(path))).profile
+    except HeaderError:
+        return b""
+
+
+def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False, profile: bytes = b"") -> None:
     """Write a picture as JPEG or PNG, by the suffix; it appears whole or not at all.
 
     Args:
         image: BGR uint8, H x W x 3.
+        profile: ICC profile of its colours; without one viewers take them for sRGB.
 
     Raises:
         OutputError: another suffix, the file exists, or it cannot be written.
@@ -103,12 +117,17 @@ def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool =
     import cv2
 
     suffix = Path(path).suffix.lower()
-    if suffix in (".jpg", ".jpeg"):
-        done, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    elif suffix == ".png":
-        done, coded = cv2.imencode(".png", image)
-    else:
+    if suffix not in (".jpg", ".jpeg", ".png"):
         raise OutputError(f"{path}: a picture is written as .jpg or .png; choose one of these")
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    done = False
+    coded: Any = None
+    if profile:  # refused where it is damaged, or too long for a JPEG's segment: then the picture goes without
+        chunk: Any = np.frombuffer(profile, np.uint8)
+        with quiet_stderr(), contextlib.suppress(cv2.error):
+            done, coded = cv2.imencodeWithMetadata(suffix, image, [cv2.IMAGE_METADATA_ICCP], [chunk], options)
+    if not done:
+        done, coded = cv2.imencode(suffix, image, options)
     if not done:
         raise OutputError(f"{path}: the picture cannot be encoded")
     atomic_bytes(path, coded.tobytes(), overwrite=overwrite)
