@@ -156,6 +156,12 @@ def test_damaged_exif_does_not_spoil_a_photo() -> None:
         assert decode_photo(broken).shape == (64, 96, 3)
 
 
+def test_a_sound_picture_of_an_unusual_kind_is_not_called_damaged_alone() -> None:
+    content = _saved(_pil(), "TIFF", compression="lzma")
+    with pytest.raises(MediaError, match=r"photo: the TIFF image is .*unusual kind; .*convert it to JPEG"):
+        decode_photo(content, "photo")
+
+
 def test_one_pixel_is_a_photo() -> None:
     for suffix in (".png", ".jpg", ".bmp"):
         image = decode_photo(cv2.imencode(suffix, np.full((1, 1, 3), 200, np.uint8))[1].tobytes())

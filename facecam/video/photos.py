@@ -84,7 +84,10 @@ def decode_photo(data: bytes, name: str = "image") -> Image:
         )
     stored = _decode(_plain_bmp(data) if header.kind == "BMP" else data)
     if stored is None or stored.nbytes > 4 * MAX_PIXELS:
-        raise MediaError(f"{name}: the {header.kind} image is damaged or cut short")
+        raise MediaError(
+            f"{name}: the {header.kind} image is damaged, cut short, or of an unusual kind; if other programs show it, "
+            "convert it to JPEG"
+        )
     if header.kind == "BMP" and stored.ndim == 3 and stored.shape[2] == 4 and not stored[:, :, 3].any():
         stored = stored[:, :, :3]  # most programs that write 32 bits leave the fourth byte empty
     image = _as_bgr(stored, premultiplied=header.kind == "TIFF")
