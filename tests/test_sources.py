@@ -198,6 +198,17 @@ def test_a_change_of_size_in_the_middle_gives_frames_of_their_own_size(tmp_path:
         assert corners(frame.image) == "rgbw"
 
 
+def test_a_broadcast_that_switches_to_a_wide_picture_is_shown_wide(tmp_path: Path) -> None:
+    parts = [make_clip(tmp_path / f"{a}.ts", [quarters()] * 5, aspect=Fraction(a, 15)) for a in (16, 20)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with FileSource(joined) as source:
+        frames = list(source)
+    assert [(f.width, f.height) for f in frames] == [(171, 120)] * 5 + [(213, 120)] * 5
+    for frame in frames:
+        assert frame.image.shape == (frame.height, frame.width, 3)
+
+
 def test_images_are_made_only_when_asked_and_from_any_thread(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     original = upright.Upright.image

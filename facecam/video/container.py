@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Playlists name other files and addresses; only what stands in the file itself is read.
 _PLAYLISTS = frozenset({"hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest"})
+#: FFmpeg's names of transport and program streams, which say nothing of the pictures' shape themselves.
+_BROADCASTS = frozenset({"mpegts", "mpeg"})
 #: Reading goes on after this many errors of the container in a row, not for ever.
 _PATIENCE = 20
 
@@ -244,7 +246,7 @@ class FileSource(Source):
         angle = picture.rotation
         if angle not in self._turns:
             self._turns[angle] = turn_of(picture)
-        upright = Upright(picture, self._stream.sample_aspect_ratio, self._turns[angle], self._convert)
+        upright = Upright(picture, self._aspect(), self._turns[angle], self._convert)
         frame = Frame(
             self._index,
             time,
@@ -255,6 +257,13 @@ class FileSource(Source):
         )
         self._index += 1
         return frame
+
+    def _aspect(self) -> Fraction | None:
+        """Of a pixel. Broadcasts switch between 4:3 and 16:9 without a change of size: there the decoder's word counts,
+        in other containers the container's.
+        """
+        coded = self._stream.codec_context.sample_aspect_ratio
+        return coded if coded and self._container.format.name in _BROADCASTS else self._stream.sample_aspect_ratio
 
     def _time_of(self, picture: VideoFrame) -> float:
         """Presentation time, seconds, also over breaks of the file's clock. Without one (raw H.264) a frame follows
