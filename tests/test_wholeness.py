@@ -87,6 +87,13 @@ def test_a_picture_that_nothing_reads_is_not_taken_for_a_broken_video(tmp_path: 
     assert [item.kind for item in items] == [PHOTO, PHOTO] and not problems
 
 
+def test_a_photo_is_not_told_to_take_the_suffix_that_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "face.JPEG"
+    path.write_bytes(_coded(".jpg"))
+    with pytest.raises(MediaError, match=r"face\.JPEG: not a video: it is a JPEG image; facecam label reads photos$"):
+        FileSource(path)
+
+
 def test_what_is_no_photo_is_told_by_what_it_is() -> None:
     for content, said in ((b"milk, bread", "it is text"), (_zip(), "ZIP archive"), (b"%PDF-1.4", "PDF")):
         with pytest.raises(MediaError, match=f"not an image: it is .*{said}|not an image: {said}"):

@@ -19,6 +19,7 @@ from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
 from facecam.video.clock import Clock, packets, pictures
 from facecam.video.content import HEAD, describe, kind_of_picture, unread_picture
+from facecam.video.photos import IMAGE_SUFFIXES
 from facecam.video.upright import LUMA_FIRST, MAX_PIXELS, Converter, Turn, Upright, turn_of
 from facecam.video.wholeness import cut_short
 
@@ -143,9 +144,9 @@ class FileSource(Source):
                 what = "a single picture" if unread is None else f"a picture of kind {unread}"
                 raise MediaError(f"{self.path}: not a video: it is {what}, which is not read; convert it to JPEG")
             what, suffix = known
-            raise MediaError(
-                f"{self.path}: not a video: it is {what}; give it the suffix {suffix} to read it as a photo"
-            )
+            named = self.path.suffix.lower() in IMAGE_SUFFIXES
+            advice = "facecam label reads photos" if named else f"give it the suffix {suffix} to read it as a photo"
+            raise MediaError(f"{self.path}: not a video: it is {what}; {advice}")
         stream: av.VideoStream | None = pictures(self._container)
         if stream is None:
             sound = "holds sound only" if self._container.streams.audio else "holds no pictures"
