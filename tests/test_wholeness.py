@@ -107,6 +107,7 @@ def test_any_beginning_can_be_judged(data: bytes) -> None:
     cut_short(io.BytesIO(b"\x1a\x45\xdf\xa3" + data), len(data) + 4, Path("x.mkv"))
     cut_short(io.BytesIO(b"RIFF" + data[:4] + b"AVI " + data), 12 + len(data), Path("x.avi"))
     cut_short(io.BytesIO(b"FLV\x01" + data), 4 + len(data), Path("x.flv"))
+    cut_short(io.BytesIO(b"OggS" + data), 4 + len(data), Path("x.ogv"))
 
 
 def test_a_picture_that_is_named_is_a_photo_whatever_it_is_called(tmp_path: Path) -> None:
@@ -142,6 +143,7 @@ def test_pictures_with_exif_in_a_video_are_read_and_turned(tmp_path: Path) -> No
 KINDS = [
     (".mkv", "libx264"),
     (".webm", "libvpx"),
+    (".ogv", "libvpx"),
     (".avi", "mpeg4"),
     (".flv", "flv1"),
     (".wmv", "wmv2"),
