@@ -89,6 +89,7 @@ def make_clip(
     sound: str | None = None,
     layout: str = "mono",
     options: dict[str, str] | None = None,
+    colours: tuple[int, int, int] | None = None,
 ) -> Path:
     """Write a clip.
 
@@ -99,6 +100,7 @@ def make_clip(
         aspect: of a pixel.
         sound: codec of a tone that is as long as the pictures; None for none. layout: of its channels.
         options: of the container.
+        colours: matrix, primaries and transfer (ITU-T H.273) that the stream says it has, whatever they are.
     """
     import av
 
@@ -114,6 +116,9 @@ def make_clip(
             stream.codec_context.sample_aspect_ratio = aspect
         if rotation is not None or hflip:
             stream.set_display_rotation(rotation or 0, hflip=hflip)
+        if colours is not None:
+            context = stream.codec_context
+            context.colorspace, context.color_primaries, context.color_trc = colours
         audio = container.add_stream(sound, rate=48000, layout=layout) if sound else None
         for image, ticks in zip(images, times):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")

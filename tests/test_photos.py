@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from facecam.errors import MediaError, OutputError
 from facecam.video.headers import HeaderError, read_header
-from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES, decode_photo, read_photo, write_photo
+from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES, decode_photo, profile_of, read_photo, write_photo
 from tests.fakes import corners, quarters, smooth
 
 pil = pytest.importorskip("PIL.Image", reason="Pillow makes the test pictures")
@@ -156,10 +156,41 @@ def test_damaged_exif_does_not_spoil_a_photo() -> None:
         assert decode_photo(broken).shape == (64, 96, 3)
 
 
+def test_a_sound_picture_of_an_unusual_kind_is_not_called_damaged_alone() -> None:
+    content = _saved(_pil(), "TIFF", compression="lzma")
+    with pytest.raises(MediaError, match=r"photo: the TIFF image is .*unusual kind; .*convert it to JPEG"):
+        decode_photo(content, "photo")
+
+
 def test_one_pixel_is_a_photo() -> None:
     for suffix in (".png", ".jpg", ".bmp"):
         image = decode_photo(cv2.imencode(suffix, np.full((1, 1, 3), 200, np.uint8))[1].tobytes())
         assert image.shape == (1, 1, 3)
+
+
+def _masked_bmp(rows: Any, bits: int, masks: tuple[int, ...], header: int) -> bytes:
+    """A BMP with masks (BI_BITFIELDS), its rows from the top; a header of 40 has them behind it, a longer one in it."""
+    height, width = rows.shape[:2]
+    body = b"".join(row.tobytes() for row in rows)
+    head = struct.pack("<IiiHHIIiiII", header, width, -height, 1, bits, 3, len(body), 0, 0, 0, 0)
+    head += b"".join(struct.pack("<I", mask) for mask in masks)
+    head = head.ljust(header, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
+
+
+@pytest.mark.parametrize("header", [40, 56, 108, 124])
+def test_a_bmp_of_32_bits_without_transparency_is_not_white(header: int) -> None:
+    rows = np.dstack([PICTURE, np.zeros(PICTURE.shape[:2], np.uint8)])
+    masks = (0xFF0000, 0xFF00, 0xFF) + (() if header == 40 else (0xFF000000,))
+    assert np.array_equal(decode_photo(_masked_bmp(rows, 32, masks, header)), PICTURE)
+
+
+@pytest.mark.parametrize("header", [40, 52, 56, 108, 124])
+def test_a_bmp_of_16_bits_with_any_header(header: int) -> None:
+    blue, green, red = (PICTURE[:, :, i].astype(np.uint16) for i in range(3))
+    rows = (red >> 3 << 11 | green >> 2 << 5 | blue >> 3).astype("<u2")
+    image = decode_photo(_masked_bmp(rows, 16, (0xF800, 0x7E0, 0x1F), header))
+    assert np.abs(image.astype(int) - PICTURE).max() <= 8
 
 
 def _png(width: int, height: int) -> bytes:
@@ -244,6 +275,8 @@ def test_a_gif_whose_picture_is_larger_than_its_screen_does_no_harm() -> None:
         (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
         (b"\0\0\0\x18ftypmif1" + bytes(40), "HEIC"),
         (b"\0\0\0\x18ftypavif" + bytes(40), "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "JPEG 2000"),
+        (b"II+\0" + bytes(40), "BigTIFF"),
         (b"\0\0\0\x18ftypisom" + bytes(40), "video"),
         (b"\xff\xd8\xff", "damaged"),
     ],
@@ -319,6 +352,45 @@ def test_a_photo_is_written_and_read_back(folder: Path, suffix: str) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(folder) == [path.name]
     assert read_header(path.read_bytes()).kind == ("PNG" if suffix == ".png" else "JPEG")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_profile_of_colours_goes_along(kind: str, suffix: str, folder: Path) -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (folder / "in").write_bytes(_saved(_pil(), kind, icc_profile=profile))
+    assert profile_of(folder / "in") == profile
+    write_photo(folder / f"out{suffix}", read_photo(folder / "in"), profile=profile)
+    assert pil.open(folder / f"out{suffix}").info["icc_profile"] == profile
+    write_photo(folder / f"plain{suffix}", read_photo(folder / "in"))
+    assert np.array_equal(read_photo(folder / f"out{suffix}"), read_photo(folder / f"plain{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_profile_that_cannot_be_written_costs_no_picture(
+    suffix: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = (bytes(16) + b"RGB " + bytes(16) + b"acsp").ljust(100_000, b"p")  # two segments of a JPEG
+    (folder / "in").write_bytes(_saved(_pil(), "JPEG", icc_profile=damaged))
+    assert profile_of(folder / "in") == damaged
+    write_photo(folder / f"out{suffix}", read_photo(folder / "in"), profile=damaged)
+    assert read_photo(folder / f"out{suffix}").shape == (64, 96, 3)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_profile_of_other_colours_or_without_end_is_none(folder: Path) -> None:
+    inks = (bytes(16) + b"CMYK" + bytes(16) + b"acsp").ljust(1000, b"p")
+    bomb = (bytes(16) + b"RGB " + bytes(16) + b"acsp").ljust(5 << 20, b"p")
+    for content in (
+        _saved(_pil().convert("CMYK"), "JPEG", icc_profile=inks),
+        _saved(_pil(), "PNG", icc_profile=bomb),
+        _saved(_pil(), "PNG"),
+    ):
+        (folder / "in").write_bytes(content)
+        assert profile_of(folder / "in") == b""
+        assert read_photo(folder / "in").shape == (64, 96, 3)
 
 
 def test_a_photo_is_not_overwritten_unasked(folder: Path) -> None:

@@ -109,6 +109,21 @@ def test_a_box_touches_only_where_it_is() -> None:
     assert (planar.planes[0][105:155, 305:355] == before[105:155, 305:355]).all(), "the face itself"
 
 
+@pytest.mark.parametrize("size", [(320, 238), (318, 240), (318, 234), (322, 242)])
+@pytest.mark.parametrize("rotation", [None, 90])
+def test_a_picture_that_is_drawn_on_keeps_its_size_and_colours(
+    size: tuple[int, int], rotation: int | None, tmp_path: Path
+) -> None:
+    """Not every even size is one that four divides: 1280 x 534 of a film."""
+    frame = _first(make_clip(tmp_path / "in.mp4", [smooth(*size)] * 3, rotation=rotation))
+    planar = frame.planar()
+    assert planar is not None
+    mark(Planes(planar), [sighting((10, 30, 20, 20), None)])
+    assert (planar.picture.width, planar.picture.height) == (frame.width, frame.height)
+    shown = _bgr(planar)
+    assert _apart(shown[100:], frame.image[100:]) < 2.5
+
+
 def test_a_blurred_face_is_gone_from_all_planes() -> None:
     rng = np.random.default_rng(0)
     rows: Any = rng.integers(0, 256, (240 * 3 // 2, 320), np.uint8)

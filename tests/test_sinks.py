@@ -99,6 +99,38 @@ def test_times_of_a_file_are_kept_exactly(folder: Path, times: list[int], base: 
     assert after == before
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("first", ["a cover", "another video"])
+def test_of_several_streams_the_one_is_copied_that_players_show(folder: Path, suffix: str, first: str) -> None:
+    import av
+
+    source = folder / f"in{suffix}"
+    times, base = [10214 + 400 * i for i in range(20)], Fraction(1, 11988)
+    kinds = av.stream.Disposition
+    with av.open(str(source), "w", options={"movie_timescale": "11988"} if suffix == ".mp4" else {}) as output:
+        aside = output.add_stream("mjpeg", rate=25)
+        aside.width, aside.height, aside.pix_fmt = 64, 64, "yuvj420p"
+        aside.disposition = kinds.attached_pic if first == "a cover" else kinds(0)
+        shown = output.add_stream("libx264", rate=25)
+        shown.width, shown.height, shown.pix_fmt, shown.disposition = 160, 120, "yuv420p", kinds.default
+        shown.time_base = shown.codec_context.time_base = base
+        output.mux(aside.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")))
+        for image, ticks in zip(IMAGES, times):
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = ticks, base
+            output.mux(shown.encode(frame))
+        output.mux(shown.encode(None))
+    with FileSource(source) as frames:
+        seen = [(frame.time, number_of(frame.image)) for frame in frames]
+    assert [number for _, number in seen] == list(range(20))
+    _relabel(source, folder / "out.mp4")
+    after, _ = _stamps(folder / "out.mp4", "video")
+    assert [float(time) for time in after] == [time for time, _ in seen]
+    if suffix == ".mp4":
+        assert after == [t * base for t in times]
+    assert borders(source, 1000.0) == []
+
+
 def test_times_that_do_not_grow_are_moved_on_not_refused(folder: Path) -> None:
     times = [0.0, 0.04, 0.04, 0.02, 0.08]
     with VideoSink(folder / "out.mp4", INFO) as sink:
@@ -389,12 +421,13 @@ def test_the_real_clip_keeps_times_and_sound(data: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("gap", [3600, 7 * 3600, 3 * 86400])
-def test_a_live_recording_keeps_its_times_over_a_long_gap(folder: Path, suffix: str, gap: int) -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_a_video_keeps_its_times_over_a_long_gap(folder: Path, suffix: str, gap: int, live: bool) -> None:
     """An MP4 holds no step of more than 2^31 ticks; the picture from before the gap is shown again in it."""
     import av
 
     times = [k / 25 + (gap if k >= 10 else 0) for k in range(20)]
-    with VideoSink(folder / f"night{suffix}", INFO, live=True) as sink:
+    with VideoSink(folder / f"night{suffix}", INFO, live=live) as sink:
         for k, time in enumerate(times):
             sink.write(IMAGES[k], time)
     assert sink.frames == 20

@@ -158,6 +158,32 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
     assert corners(frame.image) == "rgbw"
 
 
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_high_dynamic_range_looks_as_the_ordinary_picture(transfer: int, tmp_path: Path) -> None:
+    plain = smooth(160, 120).astype(np.float64) * 0.5 + 60  # below paper's white, as faces are
+    light = (plain[..., ::-1] / 255) ** 2.4  # red, green, blue
+    wide = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])  # ITU-R BT.2087
+    shown = 203 * light @ wide.T
+    if transfer == 16:  # ITU-R BT.2100: PQ
+        power = (shown / 10_000) ** 0.1593017578125
+        coded = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    else:  # HLG
+        scene = (shown / 1000) ** (1 / 1.2)
+        coded = np.where(
+            scene <= 1 / 12,
+            np.sqrt(3 * scene),
+            0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073,
+        )
+    stored = np.rint(coded[..., ::-1] * 255).astype(np.uint8)
+    path = make_clip(tmp_path / "hdr.mkv", [stored], codec="ffv1", pixels="bgr0", colours=(0, 9, transfer))
+    with FileSource(path) as source:
+        frame = source.read()
+    assert frame is not None and frame.planar() is None
+    error = np.abs(frame.image - plain)
+    assert error.mean() < 3 and error.max() < 12
+    assert np.abs(stored - plain).mean() > 10  # what it is without
+
+
 def test_a_change_of_size_in_the_middle_gives_frames_of_their_own_size(tmp_path: Path) -> None:
     small = make_clip(tmp_path / "a.ts", [quarters(160, 120)] * 5)
     large = make_clip(tmp_path / "b.ts", [quarters(320, 240)] * 5)
@@ -170,6 +196,17 @@ def test_a_change_of_size_in_the_middle_gives_frames_of_their_own_size(tmp_path:
     for frame in frames:
         assert frame.image.shape == (frame.height, frame.width, 3)
         assert corners(frame.image) == "rgbw"
+
+
+def test_a_broadcast_that_switches_to_a_wide_picture_is_shown_wide(tmp_path: Path) -> None:
+    parts = [make_clip(tmp_path / f"{a}.ts", [quarters()] * 5, aspect=Fraction(a, 15)) for a in (16, 20)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with FileSource(joined) as source:
+        frames = list(source)
+    assert [(f.width, f.height) for f in frames] == [(171, 120)] * 5 + [(213, 120)] * 5
+    for frame in frames:
+        assert frame.image.shape == (frame.height, frame.width, 3)
 
 
 def test_images_are_made_only_when_asked_and_from_any_thread(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +297,15 @@ def test_pictures_of_an_unknown_kind_are_refused_in_one_line(clip: Path, tmp_pat
     odd.write_bytes(clip.read_bytes().replace(b"avc1", b"zzz1"))
     with pytest.raises(MediaError, match="unknown kind"):
         FileSource(odd)
+
+
+def test_colours_that_cannot_be_converted_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "ycgco.mp4", IMAGES[:2], colours=(8, 1, 1))
+    with FileSource(path) as source:
+        frame = source.read()
+        assert frame is not None
+        with pytest.raises(MediaError, match=r"ycgco\.mp4: the video's colours are of an unusual kind .*matrix 8"):
+            _ = frame.image
 
 
 def test_missing_folder_and_sound_only_are_refused(tmp_path: Path) -> None:

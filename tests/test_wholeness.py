@@ -66,6 +66,34 @@ def test_what_is_no_video_is_told_by_what_it_is(tmp_path: Path, name: str) -> No
     assert "expected MP4" in line or "as a photo" in line
 
 
+def test_a_picture_that_nothing_reads_is_not_taken_for_a_broken_video(tmp_path: Path) -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\x0cmeta\0\0\0\0\0\0\0\x08mdat"
+    grey = b"P5 16 16 255\n" + bytes(256)
+    for name, content, said in (
+        ("IMG_1.mov", heic, "a picture of kind HEIC"),
+        ("a.jp2", cv2.imencode(".jp2", np.zeros((32, 32, 3), np.uint8))[1].tobytes(), "a picture of kind JPEG 2000"),
+        ("a.pgm", grey, "a single picture"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(MediaError) as caught:
+            FileSource(tmp_path / name)
+        line = f"{tmp_path / name}: not a video: it is {said}, which is not read; convert it to JPEG"
+        assert str(caught.value) == line
+    # Named by its own suffix it is a photo, in a folder, too, so that it is told and not left out.
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "IMG_2.HEIC").write_bytes(heic)
+    (tmp_path / "download").write_bytes(heic)
+    items, problems = plan([str(tmp_path / "phone"), str(tmp_path / "download")])
+    assert [item.kind for item in items] == [PHOTO, PHOTO] and not problems
+
+
+def test_a_photo_is_not_told_to_take_the_suffix_that_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "face.JPEG"
+    path.write_bytes(_coded(".jpg"))
+    with pytest.raises(MediaError, match=r"face\.JPEG: not a video: it is a JPEG image; facecam label reads photos$"):
+        FileSource(path)
+
+
 def test_what_is_no_photo_is_told_by_what_it_is() -> None:
     for content, said in ((b"milk, bread", "it is text"), (_zip(), "ZIP archive"), (b"%PDF-1.4", "PDF")):
         with pytest.raises(MediaError, match=f"not an image: it is .*{said}|not an image: {said}"):
@@ -79,6 +107,7 @@ def test_any_beginning_can_be_judged(data: bytes) -> None:
     cut_short(io.BytesIO(b"\x1a\x45\xdf\xa3" + data), len(data) + 4, Path("x.mkv"))
     cut_short(io.BytesIO(b"RIFF" + data[:4] + b"AVI " + data), 12 + len(data), Path("x.avi"))
     cut_short(io.BytesIO(b"FLV\x01" + data), 4 + len(data), Path("x.flv"))
+    cut_short(io.BytesIO(b"OggS" + data), 4 + len(data), Path("x.ogv"))
 
 
 def test_a_picture_that_is_named_is_a_photo_whatever_it_is_called(tmp_path: Path) -> None:
@@ -114,6 +143,7 @@ def test_pictures_with_exif_in_a_video_are_read_and_turned(tmp_path: Path) -> No
 KINDS = [
     (".mkv", "libx264"),
     (".webm", "libvpx"),
+    (".ogv", "libvpx"),
     (".avi", "mpeg4"),
     (".flv", "flv1"),
     (".wmv", "wmv2"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from facecam.errors import SourceError
-from facecam.video.content import HEAD, kind_of_picture
+from facecam.video.content import HEAD, kind_of_picture, unread_picture
 from facecam.video.photos import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 PHOTO: Final = "photo"
@@ -52,7 +52,8 @@ def _kind_within(path: Path) -> str:
         if not path.is_file():  # a pipe would wait for a writer
             return VIDEO
         with path.open("rb") as file:
-            return PHOTO if kind_of_picture(file.read(HEAD)) else VIDEO
+            head = file.read(HEAD)
+            return PHOTO if kind_of_picture(head) or unread_picture(head) else VIDEO
     except OSError:
         return VIDEO  # opening it as one tells why
 

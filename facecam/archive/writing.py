@@ -28,7 +28,7 @@ from facecam.video.atomic import atomic_text, output_error
 from facecam.video.behind import WriteBehind
 from facecam.video.canvas import Canvas, Picture, Planes
 from facecam.video.overlay import blur, mark
-from facecam.video.photos import read_photo, write_photo
+from facecam.video.photos import profile_of, read_photo, write_photo
 from facecam.video.sinks import VideoSink, encoding_threads
 from facecam.video.sources import FileSource
 
@@ -136,7 +136,7 @@ def _last_line(sheet: Sheet, rows: list[Any], took: float) -> str:
 def _write_photo(sheet: Sheet, path: Path, outputs: Outputs, image: Image | None) -> None:
     picture = read_photo(sheet.path) if image is None else image
     _hide_and_draw(Picture(picture), Record(*next(sheet.frames())), [], sheet.results, outputs)
-    write_photo(path, picture, overwrite=outputs.overwrite)
+    write_photo(path, picture, overwrite=outputs.overwrite, profile=profile_of(sheet.path))
 
 
 def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[[int], None]) -> list[str]:

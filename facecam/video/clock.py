@@ -1,4 +1,6 @@
-"""What readers of a file's packets need: packets to the very end, and times that go on where a clock goes back."""
+"""What readers of a file's packets need: which stream, packets to the very end, times that go on where a clock goes
+back.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
 JITTER: Final = 0.5
 #: After one damaged time the next one goes on where the clock was, within this many seconds.
 _STRAY: Final = 2.0
+
+
+def pictures(container: Any) -> Any:
+    """The video stream that players show: the first one that is marked as default, else the first; never the cover
+    of a sound file. None where there is no video.
+    """
+    import av
+
+    kinds = av.stream.Disposition
+    streams = [s for s in container.streams.video if not s.disposition & kinds.attached_pic]
+    return next((s for s in streams if s.disposition & kinds.default), streams[0] if streams else None)
 
 
 def packets(container: Any, streams: Sequence[Any]) -> Iterator[av.Packet]:

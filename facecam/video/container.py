@@ -17,8 +17,9 @@ from facecam.errors import MediaError, NothingDecoded
 from facecam.values import Frame, SourceInfo
 from facecam.video.ahead import ReadAhead
 from facecam.video.base import Source
-from facecam.video.clock import Clock, packets
-from facecam.video.content import HEAD, describe, kind_of_picture
+from facecam.video.clock import Clock, packets, pictures
+from facecam.video.content import HEAD, describe, kind_of_picture, unread_picture
+from facecam.video.photos import IMAGE_SUFFIXES
 from facecam.video.upright import LUMA_FIRST, MAX_PIXELS, Converter, Turn, Upright, turn_of
 from facecam.video.wholeness import cut_short
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Playlists name other files and addresses; only what stands in the file itself is read.
 _PLAYLISTS = frozenset({"hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest"})
+#: FFmpeg's names of transport and program streams, which say nothing of the pictures' shape themselves.
+_BROADCASTS = frozenset({"mpegts", "mpeg"})
 #: Reading goes on after this many errors of the container in a row, not for ever.
 _PATIENCE = 20
 
@@ -73,7 +76,7 @@ class FileSource(Source):
         self._container = _open(self.path)
         try:
             self._stream = self._video_stream()
-            self._convert = Converter()
+            self._convert = Converter(str(self.path))
             self._turns: dict[int, Turn] = {}
             self._index = 0
             self._time: float | None = None
@@ -133,16 +136,21 @@ class FileSource(Source):
     def _video_stream(self) -> av.VideoStream:
         if self._container.format.name in _PLAYLISTS:
             raise MediaError(f"{self.path}: is a playlist, not a video; give the video files themselves")
-        if self._container.format.name.endswith("_pipe"):  # of FFmpeg's names those of single pictures
-            what, suffix = kind_of_picture(_head(self.path)) or ("a single picture", "one of a photo")
-            raise MediaError(
-                f"{self.path}: not a video: it is {what}; give it the suffix {suffix} to read it as a photo"
-            )
-        streams = [s for s in self._container.streams.video if not _is_cover(s)]
-        if not streams:
+        if self._container.format.name.endswith(("_pipe", "image2")):  # of FFmpeg's names those of single pictures
+            head = _head(self.path)
+            known = kind_of_picture(head)
+            if known is None:
+                unread = unread_picture(head)
+                what = "a single picture" if unread is None else f"a picture of kind {unread}"
+                raise MediaError(f"{self.path}: not a video: it is {what}, which is not read; convert it to JPEG")
+            what, suffix = known
+            named = self.path.suffix.lower() in IMAGE_SUFFIXES
+            advice = "facecam label reads photos" if named else f"give it the suffix {suffix} to read it as a photo"
+            raise MediaError(f"{self.path}: not a video: it is {what}; {advice}")
+        stream: av.VideoStream | None = pictures(self._container)
+        if stream is None:
             sound = "holds sound only" if self._container.streams.audio else "holds no pictures"
             raise MediaError(f"{self.path}: {sound} (there is no video stream in it); give a video file")
-        stream = streams[0]
         context = stream.codec_context
         if context is None:
             raise MediaError(f"{self.path}: its pictures are of an unknown kind; convert it to H.264")
@@ -239,7 +247,7 @@ class FileSource(Source):
         angle = picture.rotation
         if angle not in self._turns:
             self._turns[angle] = turn_of(picture)
-        upright = Upright(picture, self._stream.sample_aspect_ratio, self._turns[angle], self._convert)
+        upright = Upright(picture, self._aspect(), self._turns[angle], self._convert)
         frame = Frame(
             self._index,
             time,
@@ -250,6 +258,13 @@ class FileSource(Source):
         )
         self._index += 1
         return frame
+
+    def _aspect(self) -> Fraction | None:
+        """Of a pixel. Broadcasts switch between 4:3 and 16:9 without a change of size: there the decoder's word counts,
+        in other containers the container's.
+        """
+        coded = self._stream.codec_context.sample_aspect_ratio
+        return coded if coded and self._container.format.name in _BROADCASTS else self._stream.sample_aspect_ratio
 
     def _time_of(self, picture: VideoFrame) -> float:
         """Presentation time, seconds, also over breaks of the file's clock. Without one (raw H.264) a frame follows
@@ -269,13 +284,6 @@ class FileSource(Source):
             self._step = float(picture.duration * base)
         self._time = time
         return time
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a "video" stream is the cover picture of a sound file."""
-    import av
-
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _check_file(path: Path) -> bool:

@@ -16,6 +16,20 @@ _PICTURES: Final = (
     (b"II*\0", "a TIFF image", ".tif"),
     (b"MM\0*", "a TIFF image", ".tif"),
 )
+#: Pictures that no decoder here reads.
+_UNREAD: Final = (
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"8BPS", "Photoshop"),
+)
+#: Brands of HEIF files (ISO/IEC 23008-12; AV1 Image File Format), which have the boxes of an MP4.
+_BRANDS: Final = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
 _OTHERS: Final = (
     (b"PK\x03\x04", "a ZIP archive (unpack it first)"),
     (b"PK\x05\x06", "an empty ZIP archive"),
@@ -42,6 +56,13 @@ def kind_of_picture(head: bytes) -> tuple[str, str] | None:
     if head[:2] == b"BM" and head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS:
         return "a BMP image", ".bmp"
     return None
+
+
+def unread_picture(head: bytes) -> str | None:
+    """ "HEIC" for the beginning of an image file of a kind that is known, but not read; else None."""
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12])
+    return next((kind for magic, kind in _UNREAD if head.startswith(magic)), None)
 
 
 _BMP_HEADERS: Final = frozenset(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))

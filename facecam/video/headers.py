@@ -10,12 +10,16 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from facecam.video.content import HEAD, describe
+from facecam.video.content import HEAD, describe, unread_picture
 
 #: EXIF orientation (1 to 8): turn or mirror needed to show the picture upright.
 _ORIENTATION, _WIDTH, _HEIGHT = 274, 256, 257
 _BITS, _SAMPLES = 258, 277
+_PROFILE = 34675
 _EXIF = b"Exif\0\0"
+_ICC = b"ICC_PROFILE\0"
+#: Bytes of a profile: the largest in use have a few million, and a PNG's is packed.
+_MOST_PROFILE = 4 << 20
 
 
 class HeaderError(ValueError):
@@ -28,6 +32,7 @@ class Header:
 
     Attributes:
         depth: bytes that a pixel may take while it is decoded.
+        profile: what red, green and blue mean (ICC.1), as stored; empty where that is not told.
     """
 
     kind: str
@@ -35,6 +40,7 @@ class Header:
     height: int
     orientation: int = 1
     depth: int = 4
+    profile: bytes = b""
 
 
 def read_header(data: bytes) -> Header:
@@ -60,16 +66,16 @@ def read_header(data: bytes) -> Header:
         if data[:4] in (b"II*\0", b"MM\0*"):
             tags = _tiff_tags(data)
             # OpenCV turns TIFF upright by itself, whatever it is asked; of the other kinds, none.
-            return Header("TIFF", tags[_WIDTH], tags[_HEIGHT], depth=_tiff_depth(data, tags))
+            depth, profile = _tiff_depth(data, tags), _of_rgb(_tiff_profile(data))
+            return Header("TIFF", tags[_WIDTH], tags[_HEIGHT], depth=depth, profile=profile)
         if data[:2] == b"BM":
             return _bmp(data)
     except (struct.error, IndexError, KeyError) as error:
         raise HeaderError("the image is damaged or cut short") from error
+    unread = unread_picture(data[:HEAD])
+    if unread is not None:
+        raise HeaderError(f"{unread} images are not supported; convert it to JPEG first")
     if data[4:8] == b"ftyp":
-        if data[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis"):
-            raise HeaderError("HEIC images are not supported; convert it to JPEG first")
-        if data[8:12] in (b"avif", b"avis"):
-            raise HeaderError("AVIF images are not supported; convert it to JPEG first")
         raise HeaderError("that is a video, not an image")
     what = describe(data[:HEAD])
     raise HeaderError(f"not an image{f': it is {what}' if what else ''} (JPEG, PNG, WebP, GIF, BMP and TIFF are read)")
@@ -83,6 +89,7 @@ def tiff_orientation(data: bytes) -> int:
 def _jpeg(data: bytes) -> Header:
     """Walk the segments to the frame header (ITU-T T.81, B.1 and B.2.2)."""
     position, orientation = 2, 1
+    profile: dict[int, bytes] = {}  # in parts of 64 KB, numbered (ICC.1, B.4)
     while True:
         while data[position] != 0xFF:  # decoders skip stray bytes between segments
             position += 1
@@ -95,19 +102,22 @@ def _jpeg(data: bytes) -> Header:
         (length,) = struct.unpack_from(">H", data, position)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, position + 3)
-            return Header("JPEG", width, height, orientation, depth=3)
+            whole = b"".join(part for _, part in sorted(profile.items()))
+            return Header("JPEG", width, height, orientation, depth=3, profile=_of_rgb(whole))
         if marker in (0xD9, 0xDA) or length < 2:
             raise HeaderError("the JPEG is damaged: it has no frame header")
         segment = data[position + 2 : position + length]
         if marker == 0xE1 and segment.startswith(_EXIF):
             orientation = _exif(segment[len(_EXIF) :])
+        if marker == 0xE2 and segment.startswith(_ICC) and len(segment) > len(_ICC) + 2:
+            profile[segment[len(_ICC)]] = segment[len(_ICC) + 2 :]
         position += length
 
 
 def _png(data: bytes) -> Header:
     """Size from IHDR, orientation from eXIf; every chunk up to IEND must be whole (PNG, 5.3 and 11.2)."""
     width, height = struct.unpack_from(">II", data, 16)
-    position, orientation = 8, 1
+    position, orientation, profile = 8, 1, b""
     while True:
         length, name = struct.unpack_from(">I4s", data, position)
         body = data[position + 8 : position + 8 + length]
@@ -116,9 +126,12 @@ def _png(data: bytes) -> Header:
             raise HeaderError("the PNG is damaged: a checksum does not fit")
         if name == b"eXIf":
             orientation = _exif(body)
+        if name == b"iCCP":
+            profile = _unpacked(body.partition(b"\0")[2][1:])
         if name == b"IEND":
-            depth, colour = data[24], data[25]
-            return Header("PNG", width, height, orientation, (3 if colour in (0, 2) else 4) * (2 if depth == 16 else 1))
+            bits, colour = data[24], data[25]
+            depth = (3 if colour in (0, 2) else 4) * (2 if bits == 16 else 1)
+            return Header("PNG", width, height, orientation, depth, _of_rgb(profile))
         position += 12 + length
 
 
@@ -135,19 +148,33 @@ def _webp(data: bytes) -> Header:
         width, height = (v & 0x3FFF for v in struct.unpack_from("<HH", data, 26))
     else:
         raise HeaderError("the WebP is damaged: it starts with an unknown chunk")
-    position, orientation = 12, 1
+    position, orientation, profile = 12, 1, b""
     while position + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, position + 4)
         if data[position : position + 4] == b"EXIF":
             orientation = _exif(data[position + 8 : position + 8 + length].removeprefix(_EXIF))
+        if data[position : position + 4] == b"ICCP":
+            profile = data[position + 8 : position + 8 + length]
         position += 8 + length + length % 2
-    return Header("WebP", width, height, orientation)
+    return Header("WebP", width, height, orientation, profile=_of_rgb(profile))
 
 
 def _bmp(data: bytes) -> Header:
     (size,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
     return Header("BMP", abs(width), abs(height))
+
+
+def _of_rgb(profile: bytes) -> bytes:
+    """A profile, if it is one of red, green and blue (ICC.1, 7.2): those of inks and greys do not fit BGR."""
+    return profile if profile[16:20] == b"RGB " and profile[36:40] == b"acsp" and len(profile) < _MOST_PROFILE else b""
+
+
+def _unpacked(packed: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(packed, _MOST_PROFILE)
+    except zlib.error:
+        return b""
 
 
 def _exif(tiff: bytes) -> int:
@@ -169,6 +196,17 @@ def _tiff_depth(data: bytes, tags: dict[int, int]) -> int:
     samples = max(1, min(tags.get(_SAMPLES, 1), 16))
     bits = tags.get(_BITS, 8 if samples == 1 else _first_bits(data))
     return samples * max(1, min(bits, 64) // 8)
+
+
+def _tiff_profile(data: bytes) -> bytes:
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, _, number, place = struct.unpack_from(order + "HHII", data, entry)
+        if tag == _PROFILE:
+            return data[place : place + number]
+    return b""
 
 
 def _first_bits(data: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from facecam.video.clock import packets
+from facecam.video.clock import packets, pictures
 
 #: A picture that is shown before the key frame that it follows in the file (H.264's open groups, B-frames) comes
 #: less than this earlier, seconds; a time that goes back further is a break in the file's clock.
@@ -30,8 +30,8 @@ def borders(path: Path, seconds: float) -> list[float]:
         with av.open(
             f"file:{path.absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
         ) as container:
-            streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            for packet in packets(container, streams[:1]) if streams else ():
+            stream = pictures(container)
+            for packet in packets(container, [stream]) if stream is not None else ():
                 if not packet.size:
                     continue
                 if packet.pts is None or packet.time_base is None or packet.is_corrupt:

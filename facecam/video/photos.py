@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,14 @@ from facecam.video.atomic import atomic_bytes
 from facecam.video.cv import quiet_stderr
 from facecam.video.headers import HeaderError, read_header
 
-#: Suffixes (lower case) by which folders are searched for photos and for videos.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+#: Suffixes (lower case) by which folders are searched for photos and for videos. The last three of the photos are not
+#: read: a phone's folder is full of them, and they are to be told, not left out in silence.
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".heic", ".heif", ".avif"),
+    }
+)
 VIDEO_SUFFIXES = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
@@ -33,6 +40,9 @@ _MAX_DECODED = 3 * MAX_PIXELS
 #: Rows are converted in blocks of so many pixels: the intermediate values take several times the room.
 _BLOCK = 1 << 20
 _JPEG_QUALITY = 92
+#: Sizes of the headers of a BMP, as stored: of version 3, and of those with the masks in them.
+_BMP3 = (40).to_bytes(4, "little")
+_LONG_BMP = frozenset(size.to_bytes(4, "little") for size in (52, 56, 108, 124))
 
 
 def read_photo(path: str | os.PathLike[str]) -> Image:
@@ -72,19 +82,37 @@ def decode_photo(data: bytes, name: str = "image") -> Image:
             f"{name}: {width} x {height} pixels of {header.depth} bytes each; a {header.kind} image of at most "
             f"{_MAX_DECODED // header.depth // 1_000_000} megapixels of this depth is read, make it smaller"
         )
-    stored = _decode(data)
+    stored = _decode(_plain_bmp(data) if header.kind == "BMP" else data)
     if stored is None or stored.nbytes > 4 * MAX_PIXELS:
-        raise MediaError(f"{name}: the {header.kind} image is damaged or cut short")
+        raise MediaError(
+            f"{name}: the {header.kind} image is damaged, cut short, or of an unusual kind; if other programs show it, "
+            "convert it to JPEG"
+        )
+    if header.kind == "BMP" and stored.ndim == 3 and stored.shape[2] == 4 and not stored[:, :, 3].any():
+        stored = stored[:, :, :3]  # most programs that write 32 bits leave the fourth byte empty
     image = _as_bgr(stored, premultiplied=header.kind == "TIFF")
     del stored  # or three copies of the picture would be there at once
     return _turned(image, header.orientation)
 
 
-def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False) -> None:
+def profile_of(path: str | os.PathLike[str]) -> bytes:
+    """The ICC profile of a photo's red, green and blue, empty if it has none.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    try:
+        return read_header(read_bytes(Path(path))).profile
+    except HeaderError:
+        return b""
+
+
+def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool = False, profile: bytes = b"") -> None:
     """Write a picture as JPEG or PNG, by the suffix; it appears whole or not at all.
 
     Args:
         image: BGR uint8, H x W x 3.
+        profile: ICC profile of its colours; without one viewers take them for sRGB.
 
     Raises:
         OutputError: another suffix, the file exists, or it cannot be written.
@@ -92,12 +120,17 @@ def write_photo(path: str | os.PathLike[str], image: Image, *, overwrite: bool =
     import cv2
 
     suffix = Path(path).suffix.lower()
-    if suffix in (".jpg", ".jpeg"):
-        done, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    elif suffix == ".png":
-        done, coded = cv2.imencode(".png", image)
-    else:
+    if suffix not in (".jpg", ".jpeg", ".png"):
         raise OutputError(f"{path}: a picture is written as .jpg or .png; choose one of these")
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    done = False
+    coded: Any = None
+    if profile:  # refused where it is damaged, or too long for a JPEG's segment: then the picture goes without
+        chunk: Any = np.frombuffer(profile, np.uint8)
+        with quiet_stderr(), contextlib.suppress(cv2.error):
+            done, coded = cv2.imencodeWithMetadata(suffix, image, [cv2.IMAGE_METADATA_ICCP], [chunk], options)
+    if not done:
+        done, coded = cv2.imencode(suffix, image, options)
     if not done:
         raise OutputError(f"{path}: the picture cannot be encoded")
     atomic_bytes(path, coded.tobytes(), overwrite=overwrite)
@@ -130,6 +163,14 @@ def read_bytes(path: Path) -> bytes:
         raise MediaError(f"{path}: no such file") from error
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _plain_bmp(data: bytes) -> bytes:
+    """A BMP of 16 bits with masks under the header of version 3: OpenCV looks behind longer ones for the masks, which
+    stand at byte 54 in all of them (BITMAPV5HEADER, BI_BITFIELDS).
+    """
+    masked = data[14:18] in _LONG_BMP and data[28:34] == b"\x10\0\x03\0\0\0"
+    return data[:14] + _BMP3 + data[18:] if masked else data
 
 
 def _decode(data: bytes) -> Any:

@@ -108,15 +108,12 @@ class Planar:
         import av
 
         self.height, self.width = planes[0].shape
-        area = self.width * self.height
-        flat = np.empty(area * 3 // 2, np.uint8)
-        ends = (0, area, area + area // 4, area + area // 2)
-        own = [flat[a:b].reshape(plane.shape) for a, b, plane in zip(ends, ends[1:], planes)]
-        for mine, plane in zip(own, planes):
+        # Not from_numpy_buffer: PyAV 18 takes a height that four does not divide for a smaller one.
+        self._picture = av.VideoFrame(self.width, self.height, "yuv420p")
+        luma, blue, red = _views(self._picture)
+        self._planes = luma, blue, red
+        for mine, plane in zip(self._planes, planes):
             mine[:] = plane
-        self._planes = own[0], own[1], own[2]
-        rows: Any = flat.reshape(self.height * 3 // 2, self.width)
-        self._picture = av.VideoFrame.from_numpy_buffer(rows, format="yuv420p")
 
 
 def _views(picture: Any) -> list[Image]:

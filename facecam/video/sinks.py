@@ -16,6 +16,7 @@ from facecam.errors import DependencyMissing, OutputError
 from facecam.values import Image, SourceInfo
 from facecam.video.atomic import Pending, output_error
 from facecam.video.audio import AudioTrack
+from facecam.video.clock import pictures
 from facecam.video.planar import Colours, Planar
 
 #: Suffix of a file to write -> name of the format.
@@ -35,7 +36,8 @@ _AVX512 = 256
 #: H.264 marks times of a live source in this unit (that of MPEG), seconds.
 _TICK = Fraction(1, 90_000)
 _LIMITED = 1
-#: MP4 and MOV hold no step of more than 2^31 ticks (6.6 h): a live recording shows the last picture again this often.
+#: MP4 and MOV hold no step of more than 2^31 ticks (6.6 h of a live recording): the last picture is shown again this
+#: often.
 _LONGEST_STEP = 6 * 3600 * 90_000
 #: A gap of more steps (a year) is a clock that is wrong.
 _MOST_STEPS = 1500
@@ -88,8 +90,9 @@ class VideoSink:
     """An H.264 video file; it appears at ``path`` whole, on `close`, or not at all; or, ``live``, from the start.
 
     Pictures keep their presentation times exactly, in the time base of ``audio_from``'s video, so a
-    variable frame rate stays variable. Odd sizes are padded by one pixel, since H.264 with 4:2:0 colour
-    needs even ones; a picture of another size than the first is fitted in with black borders.
+    variable frame rate stays variable; in a gap that is too long for MP4 and MOV the picture before it is
+    repeated. Odd sizes are padded by one pixel, since H.264 with 4:2:0 colour needs even ones; a picture of
+    another size than the first is fitted in with black borders.
 
     Args:
         path: .mp4, .m4v, .mov or .mkv.
@@ -129,7 +132,7 @@ class VideoSink:
         self._colours = colours or Colours()
         self._size = info.width + info.width % 2, info.height + info.height % 2
         kind = _format_of(self.path)
-        self._fills = live and kind != "matroska"
+        self._fills = kind != "matroska"
         self._pending: _Target = _InPlace(path) if live else Pending(path, overwrite=overwrite)
         self._container: Any = None
         self._audio: AudioTrack | None = None
@@ -349,7 +352,8 @@ def _time_base(path: str | os.PathLike[str]) -> Fraction:
         with av.open(
             f"file:{Path(path).absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
         ) as container:
-            base = container.streams.video[0].time_base if container.streams.video else None
+            stream = pictures(container)
+            base = None if stream is None else stream.time_base
     except av.error.FFmpegError:
         return _TICK
     # MP4 counts in whole ticks of at most 2^31 a second; finer clocks than this are noise.

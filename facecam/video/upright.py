@@ -10,6 +10,7 @@ import numpy as np
 from facecam.errors import MediaError
 from facecam.values import Image
 from facecam.video.planar import Planar
+from facecam.video.tones import HLG, PQ, ordinary
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -25,11 +26,16 @@ Turn = tuple[bool, int | None] | None
 
 
 class Converter(threading.local):
-    """One reformatter a thread: frames are converted by whichever thread asks, at the same time."""
+    """One reformatter a thread: frames are converted by whichever thread asks, at the same time.
 
-    def __init__(self) -> None:
+    Args:
+        name: of the video, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
         from av.video.reformatter import VideoReformatter
 
+        self.name = name
         self.reformatter = VideoReformatter()
 
 
@@ -46,21 +52,35 @@ class Upright:
             width = max(1, round(width * float(aspect)))
         if width * height > MAX_PIXELS:
             raise MediaError(
-                f"the video has pictures of {width} x {height}: more than {MAX_PIXELS // 1_000_000} megapixels"
+                f"{convert.name}: the video has pictures of {width} x {height}: more than "
+                f"{MAX_PIXELS // 1_000_000} megapixels"
             )
         self._stored = width, height
         self._turn = turn
         self.size = (height, width) if self._turn and self._turn[0] else (width, height)
 
     def image(self) -> Image:
-        """BGR uint8, contiguous, upright."""
+        """BGR uint8, contiguous, upright.
+
+        Raises:
+            MediaError: FFmpeg cannot convert its colours.
+        """
+        import av
+
         width, height = self._stored
-        # One thread: sws_scale's own threads cost more than they gain up to 1080p (measured).
-        converted = self._convert.reformatter.reformat(
-            self._picture, width=width, height=height, format="bgr24", threads=1
-        )
-        image = _pixels(converted, width, height)
-        return self._turned(image)
+        try:
+            # One thread: sws_scale's own threads cost more than they gain up to 1080p (measured).
+            converted = self._convert.reformatter.reformat(
+                self._picture, width=width, height=height, format="bgr24", threads=1
+            )
+        except av.error.FFmpegError as error:  # YCgCo, ICtCp (Dolby Vision) and others that H.273 knows
+            raise MediaError(
+                f"{self._convert.name}: the video's colours are of an unusual kind ({self._picture.format.name}, "
+                f"matrix {int(self._picture.colorspace)} of H.273); convert it to BT.709"
+            ) from error
+        image = self._turned(_pixels(converted, width, height))
+        transfer = self._picture.color_trc
+        return ordinary(image, transfer, self._picture.color_primaries) if transfer in (PQ, HLG) else image
 
     def planar(self) -> Planar | None:
         """The picture upright as planes, where it can be had so."""

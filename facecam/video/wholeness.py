@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from facecam.errors import MediaError
-from facecam.video.content import HEAD, is_text
+from facecam.video.content import HEAD, is_text, unread_picture
 
 #: First boxes of MP4 and MOV files.
 _BOXES: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
@@ -21,6 +21,8 @@ _SLACK: Final = 8
 #: Names of the EBML header and of the segment.
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
+#: The longest page of an Ogg, bytes.
+_OGG_PAGE: Final = 65_307
 #: The header object of ASF (WMV), as stored.
 _ASF: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
@@ -32,7 +34,8 @@ def cut_short(file: BinaryIO, size: int, path: Path) -> bool:
         file: at any place. size: of it, bytes. path: for the message.
 
     Raises:
-        MediaError: an MP4 or MOV file that ends before its index: nothing of it can be decoded.
+        MediaError: an MP4 or MOV file that ends before its index, or a picture with the boxes of one: nothing of it
+            can be decoded.
     """
     file.seek(0)
     head = file.read(HEAD)
@@ -61,6 +64,12 @@ def _boxes(file: BinaryIO, size: int, path: Path) -> bool:
             return False
         position += length
     if b"moov" not in names:
+        file.seek(0)
+        unread = unread_picture(file.read(HEAD))
+        if unread is not None:
+            raise MediaError(
+                f"{path}: not a video: it is a picture of kind {unread}, which is not read; convert it to JPEG"
+            )
         raise MediaError(f"{path}: the video is cut short (its index, the moov box, is missing); copy it again")
     return position > size
 
@@ -109,6 +118,17 @@ def _flv(file: BinaryIO, size: int, path: Path) -> bool:
     return head[0] & 0x1F not in (8, 9, 18) or int.from_bytes(head[1:4], "big") != length - 11
 
 
+def _ogg(file: BinaryIO, size: int, path: Path) -> bool:
+    """The last page of an Ogg is whole, and ends a stream (RFC 3533, 6)."""
+    file.seek(max(0, size - _OGG_PAGE))
+    tail = file.read()
+    start = tail.rfind(b"OggS")
+    if start < 0 or len(tail) < start + 27:
+        return True
+    lengths = tail[start + 27 : start + 27 + tail[start + 26]]
+    return not tail[start + 5] & 4 or start + 27 + len(lengths) + sum(lengths) > len(tail)
+
+
 def _objects(file: BinaryIO, size: int, path: Path) -> bool:
     """The top-level objects of an ASF or WMV (ASF 01.20.05, 2.1): a GUID and a size each."""
     position = parts = 0
@@ -137,6 +157,7 @@ _KINDS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, Path
     (lambda head: head.startswith(_EBML), _matroska),
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"AVI ", _avi),
     (lambda head: head.startswith(b"FLV\x01"), _flv),
+    (lambda head: head.startswith(b"OggS"), _ogg),
     (lambda head: head.startswith(_ASF), _objects),
     (lambda head: head[4:8] in _BOXES, _boxes),  # behind those that may have such a name there by chance
     (_is_stream, _packets),
