@@ -25,9 +25,9 @@ from facecam.archive.crew import Alone, Crew, Outfit, Processes, processes_for
 from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex
 from facecam.archive.inputs import VIDEO, Item, plan
 from facecam.archive.label import Outcome, Tools, label_files, prepare
-from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VTT, Outputs
+from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VIDEO_COPY, VTT, Outputs
 from facecam.archive.study import Study
-from facecam.archive.worker import SegmentTask
+from facecam.archive.worker import SegmentTask, WriteTask
 from facecam.cli import invoke
 from facecam.engine import Engine
 from facecam.errors import ArchiveError, OutputError
@@ -252,6 +252,71 @@ def test_a_changed_file_is_done_again_and_a_touched_one_is_not(archive: Path, to
         run(copy, tmp_path / "out", tools, index, resume=True, crew=breaking(tools, 10**6, studied))
     assert [path.name for path, _ in studied] == ["known.jpg"]
     assert lines(tmp_path / "out" / "photos.sightings.jsonl")[1]["faces"][0]["name"] is None
+
+
+@pytest.mark.parametrize("now", ["shorter", "longer"])
+def test_what_changed_before_it_was_drawn_on_is_told_and_not_drawn(
+    now: str, archive: Path, tools: Tools, tmp_path: Path
+) -> None:
+    """As a recording that goes on: its new pictures nobody looked at, and boxes or blurring would miss on others."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    video, photo = film(inputs / "a.mkv", pictures(14), gop=7), inputs / "b.jpg"
+    shutil.copy(archive / "known.jpg", photo)
+    shutil.copy(archive / "known.jpg", inputs / "c.jpg")
+
+    class Changing(Alone):
+        def submit(self, key: Hashable, task: Any) -> None:
+            self._worker._picture = None  # as if another process had studied the photo
+            if isinstance(task, WriteTask) and task.sheet.path == video:
+                film(video, pictures(7 if now == "shorter" else 28), gop=7)
+            elif isinstance(task, WriteTask) and task.sheet.path == photo:
+                shutil.copy(ASTRONAUT, photo)
+            super().submit(key, task)
+
+    def label(crew: Any = None) -> Outcome:
+        outputs = Outputs(tmp_path / "out", frozenset({VIDEO_COPY, JSONL}), blur="all")
+        return label_files(plan([str(inputs)])[0], tools, outputs, index=index, resume=True, crew=crew)
+
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        outcome = label(lambda tick: Changing(tools.engine, tools.matcher, tick))
+        assert [done.path.name for done in outcome.done] == ["c.jpg"]
+        for line, path in zip(outcome.problems, (video, photo), strict=True):
+            assert line.startswith(f"{path}: changed while it was labelled")
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"c.labelled.jpg", "photos.sightings.jsonl"}
+        outcome = label()
+    assert not outcome.problems and [done.kept for done in outcome.done] == [False, False, True]
+    frames = 7 if now == "shorter" else 28
+    assert len(lines(tmp_path / "out" / "a.sightings.jsonl")) == 2 + frames
+    with FileSource(tmp_path / "out" / "a.labelled.mp4") as copy:
+        assert sum(1 for _ in copy) == frames
+
+
+def test_a_video_that_gives_fewer_pictures_when_it_is_read_again_does_not_end_the_run(
+    archive: Path, tools: Tools, tmp_path: Path
+) -> None:
+    """As on a disk that is dying."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    video = film(inputs / "a.mkv", pictures(14), gop=7)
+    shutil.copy(archive / "known.jpg", inputs)
+
+    class Dying(Alone):
+        def submit(self, key: Hashable, task: Any) -> None:
+            if isinstance(task, WriteTask) and task.sheet.path == video:
+                status = video.stat()
+                film(video, pictures(7), gop=7)
+                os.truncate(video, status.st_size)
+                os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
+            super().submit(key, task)
+
+    outputs = Outputs(tmp_path / "out", frozenset({VIDEO_COPY}))
+    prepare(outputs)
+    items = plan([str(inputs)])[0]
+    outcome = label_files(items, tools, outputs, crew=lambda tick: Dying(tools.engine, tools.matcher, tick))
+    assert [done.path.name for done in outcome.done] == ["known.jpg"]
+    assert "a.mkv: gave fewer pictures" in outcome.problems[0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["known.labelled.jpg"]
 
 
 def test_other_settings_are_another_analysis(archive: Path, tools: Tools, tmp_path: Path) -> None:
