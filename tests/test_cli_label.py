@@ -188,6 +188,21 @@ def test_the_good_inputs_are_done_beside_the_bad(
     assert (out / "clip.sightings.jsonl").exists()
 
 
+def test_a_name_that_leaves_no_room_for_those_of_its_outputs(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As downloads have that are called after their title; the rest is done."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    shutil.copy(clip, inputs / f"{'a' * 245}.mp4")
+    shutil.copy(HOPPER, inputs / f"{'b' * 249}.jpg")
+    shutil.copy(HOPPER, inputs / "c.jpg")
+    assert invoke(["label", str(inputs), "-o", str(tmp_path / "out"), "--xmp"]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "cannot be written" in line]
+    assert len(told) == 2 and all("the name is too long" in line for line in told)
+    assert (tmp_path / "out" / "c.labelled.jpg").exists() and (inputs / "c.jpg.xmp").exists()
+
+
 def test_a_one_pixel_photo_and_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1, 3), np.uint8))
     assert invoke(["label", str(tmp_path / "dot.png"), "-o", str(tmp_path / "o")]) == 0
@@ -267,16 +282,17 @@ def test_no_permission_as_another_user(clip: Path, tmp_path: Path) -> None:
         shutil.copy(clip, base / "clip.mp4")
         (base / "clip.mp4").chmod(0o644)
         (base / "locked").mkdir(mode=0o755)
+        (base / "closed").mkdir(mode=0o744)  # its list may be read, but no file in it
         shutil.copytree(Path(os.environ["FACECAM_HOME"]) / "models", base / "home" / "models")
         for path in [base / "home", *(base / "home").rglob("*")]:
             os.chown(path, 65534, 65534)
         os.environ["FACECAM_HOME"] = str(base / "home")
-        for target in ("locked", "locked/below"):
+        for target in ("locked", "locked/below", "closed"):
             code = as_nobody(["label", str(base / "clip.mp4"), "-o", str(base / target)], tmp_path / "log")
             told = (tmp_path / "log").read_text()
             assert code == 1, told
             assert "no permission" in told and "Traceback" not in told
-            assert list((base / "locked").iterdir()) == []
+            assert list((base / "locked").iterdir()) == list((base / "closed").iterdir()) == []
     finally:
         shutil.rmtree(base)
 

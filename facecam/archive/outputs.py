@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class Outputs:
         if HTML not in self.write:
             return None
         path = self.folder / REPORT
-        if len(items) != 1 or not path.exists() or is_report_of(path, items[0].path):
+        if len(items) != 1 or not os.path.exists(path) or is_report_of(path, items[0].path):
             return path
         base = self.folder / items[0].stem
         return base.with_name(f"{base.name}.{REPORT}")

@@ -8,10 +8,10 @@ Every step is kept in an index before the next one begins.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from facecam.archive.crew import WorkerLost
@@ -151,7 +151,7 @@ class Run:
         files = known.outputs.get("files", [])
         if known.info.get(PENDING) or known.outputs.get("stale"):
             return False  # a relabelling gave other names than what is written or drawn
-        return known.outputs.get("choice") == _choice(self.outputs) and all(Path(name).exists() for name in files)
+        return known.outputs.get("choice") == _choice(self.outputs) and all(map(os.path.exists, files))
 
     # Steps
 

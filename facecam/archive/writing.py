@@ -48,7 +48,11 @@ def check_free(paths: Iterable[Path], outputs: Outputs) -> None:
         OutputError: an output exists (without ``overwrite``), or its folder cannot be made.
     """
     for path in paths:
-        if path.exists() and not outputs.overwrite:
+        try:
+            exists = path.exists()
+        except OSError as error:  # the name is too long, the folder may not be entered
+            raise output_error(path, error) from error
+        if exists and not outputs.overwrite:
             raise OutputError(f"{path}: exists already; use --overwrite or another --output-dir")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
