@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from facecam.archive.report import CSV_COLUMNS
-from facecam.cli import invoke
+from facecam.cli import common, invoke
 from facecam.values import SourceInfo
 from facecam.video.sinks import VideoSink
 from tests.support import ASTRONAUT, COFFEE, HOPPER, facecam, lines, portrait
@@ -233,25 +233,42 @@ def test_cuda_without_a_gpu_fails_clearly(clip: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path, own_home: Path) -> None:
+@pytest.mark.parametrize(("name", "workers"), [("SIGINT", "0"), ("SIGTERM", "0"), ("SIGHUP", "1")])
+def test_what_ends_it_in_the_middle_leaves_nothing(
+    name: str, workers: str, clip: Path, tmp_path: Path, own_home: Path
+) -> None:
+    """Ctrl-C, a batch system, a terminal that is closed, which tells all of its processes."""
     long = tmp_path / "long.mp4"
     with VideoSink(long, SourceInfo("long", 640, 360, fps=25)) as sink:
         picture = cv2.resize(portrait("grace_hopper"), (640, 360))
-        for k in range(3000):
+        for k in range(1500):
             sink.write(picture, k / 25)
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "facecam", "label", str(long), "-o", str(out)], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not out.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+        [sys.executable, "-m", "facecam", "label", str(long), "-o", str(out), "--workers", workers],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not list(out.glob(".facecam-*")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, getattr(signal, name))
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error
     assert "interrupted" in error and "Traceback" not in error
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_what_is_ignored_stays_ignored() -> None:
+    """nohup facecam label: the run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with common.stopped_cleanly():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def as_nobody(arguments: list[str], log: Path) -> int:

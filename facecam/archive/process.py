@@ -55,7 +55,10 @@ def serve(pipe: Connection, outfit: Makes) -> None:
     """The body of a worker process: tasks come through the pipe until None does, or its other end is gone."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that started it
+    # Ctrl-C, and that the terminal is gone, is the business of the process that started it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     cv2.setNumThreads(1)
     failed: FacecamError | None = None
     worker: Worker | None = None
