@@ -683,10 +683,12 @@ def test_two_runs_do_not_share_an_index(
 ) -> None:
     from facecam.archive.lock import alone
 
-    index = tmp_path / "archive.db"
+    index, link = tmp_path / "archive.db", tmp_path / "link.db"
+    link.symlink_to(index)
     with alone(index):
-        assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(index)]) == 1
-    assert "another facecam" in capsys.readouterr().err
+        for path in (index, link):
+            assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(path)]) == 1
+            assert "another facecam" in capsys.readouterr().err
     assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(index)]) == 0
 
 
