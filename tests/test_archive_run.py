@@ -695,6 +695,15 @@ def test_two_runs_do_not_share_an_index(
 # --- the index -------------------------------------------------------------------------------------------
 
 
+def test_a_temporary_index_that_finds_no_room_says_where() -> None:
+    with contextlib.closing(ArchiveIndex.temporary()) as index:
+        index._db._connection.execute("PRAGMA max_page_count = 30").fetchone()  # as on a disk that is full
+        with pytest.raises(OutputError, match=r"temporary archive index .*TMPDIR.*disk is full"):
+            for n in range(1000):
+                item = Item(Path(f"{n}.mp4"), VIDEO, str(n))
+                index.enter(item, size=0, modified=0, digest="", params="", space="", info={}, limits=[(None, None)])
+
+
 def test_an_index_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="no such archive index"):
         ArchiveIndex.open(tmp_path / "absent.db")
