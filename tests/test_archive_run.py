@@ -319,6 +319,20 @@ def test_a_video_that_gives_fewer_pictures_when_it_is_read_again_does_not_end_th
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["known.labelled.jpg"]
 
 
+def test_a_run_that_goes_on_keeps_sidecars_of_other_programs(tools: Tools, tmp_path: Path) -> None:
+    photo, sidecar = tmp_path / "in" / "a.jpg", tmp_path / "in" / "a.jpg.xmp"
+    photo.parent.mkdir()
+    shutil.copy(HOPPER, photo)
+    sidecar.write_text("of another program")
+    command = ["label", str(photo), "-o", str(tmp_path), "--xmp", "--index", str(tmp_path / "a.db")]
+    for more in ([], ["--resume"], ["--resume"]):
+        assert invoke([*command, *more]) == 1
+        assert sidecar.read_text() == "of another program"
+    sidecar.rename(tmp_path / "kept.xmp")
+    assert invoke([*command, "--resume"]) == 0
+    assert "Grace Hopper" in sidecar.read_text()
+
+
 def test_other_settings_are_another_analysis(archive: Path, tools: Tools, tmp_path: Path) -> None:
     studied: list[Any] = []
     only = tmp_path / "in"
@@ -375,6 +389,22 @@ def test_two_workers_one_of_which_is_killed_give_the_same(
     for pid in killed:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_worker_that_dies_when_it_has_written_is_no_failure(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    """Its outputs are there, and are ours."""
+
+    class Deadly(Processes):
+        def _send(self, hand: Any) -> None:
+            super()._send(hand)
+            if isinstance(hand.task, WriteTask) and not hand.tries:
+                hand.pipe.recv()  # its answer, which is lost with it
+                os.kill(hand.process.pid, signal.SIGKILL)
+
+    outputs = Outputs(tmp_path, frozenset({JSONL, CROPS}))
+    crew = lambda tick: Deadly(Outfit.of(tools.engine, tools.matcher, 1), 1)  # noqa: E731
+    outcome = label_files(plan([str(archive / "c.mkv")])[0], tools, outputs, crew=crew)
+    assert not outcome.problems and len(outcome.done[0].outputs) == 2
 
 
 def test_a_file_that_kills_every_worker_is_reported(archive: Path, tools: Tools, tmp_path: Path) -> None:

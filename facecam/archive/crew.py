@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from facecam.archive.inputs import Item
 from facecam.archive.process import SoFar, no_interrupt, serve
-from facecam.archive.worker import Task, Worker
+from facecam.archive.worker import Task, Worker, again
 from facecam.engine import Engine, open_engine
 from facecam.errors import FacecamError, UsageFault
 from facecam.evidence import Matches
@@ -240,7 +240,8 @@ class Processes:
         fresh = self._start()
         hand.process, hand.pipe = fresh.process, fresh.pipe
         hand.tries += 1
-        if hand.tries <= RETRIES:
+        if hand.tries <= RETRIES and hand.task is not None:
+            hand.task = again(hand.task)
             self._send(hand)
             return None
         key, hand.task = hand.key, None

@@ -96,7 +96,7 @@ class Run:
         goals = targets(file.item, self.outputs)
         try:
             if known is not None and known.outputs.get("base") == self._base(file):
-                file.outputs = replace(self.outputs, overwrite=True)  # what is there is ours
+                file.outputs = replace(self.outputs, ours=True)  # what is there is ours
             else:
                 check_free(list(goals.values()), self.outputs)
             if known is not None and known.params == self.params and self._same(known) and self._asked(known):

@@ -45,14 +45,14 @@ def check_free(paths: Iterable[Path], outputs: Outputs) -> None:
     """Make the folders; refuse what is there already.
 
     Raises:
-        OutputError: an output exists (without ``overwrite``), or its folder cannot be made.
+        OutputError: an output exists (where none `replaces` it), or its folder cannot be made.
     """
     for path in paths:
         try:
             exists = path.exists()
         except OSError as error:  # the name is too long, the folder may not be entered
             raise output_error(path, error) from error
-        if exists and not outputs.overwrite:
+        if exists and not outputs.replaces:
             raise OutputError(f"{path}: exists already; use --overwrite or another --output-dir")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,12 +93,12 @@ def write_outputs(
             done.outputs.append(sidecar)
     else:
         with contextlib.ExitStack() as stack:
-            _write_texts(sheet, files, outputs.overwrite, stack, lambda: time.perf_counter() - start)
+            _write_texts(sheet, files, outputs.replaces, stack, lambda: time.perf_counter() - start)
             if VIDEO_COPY in files:
                 done.warnings += _write_video(sheet, files[VIDEO_COPY], outputs, progress)
     if CROPS in outputs.write:
         pictures = [(seen, sheet.pictures[seen.track]) for seen in sheet.appearances() if seen.track in sheet.pictures]
-        done.outputs += write_crops(outputs.folder, sheet.stem, pictures, overwrite=outputs.overwrite)
+        done.outputs += write_crops(outputs.folder, sheet.stem, pictures, overwrite=outputs.replaces)
     done.seconds = time.perf_counter() - start
     return done
 
@@ -157,7 +157,7 @@ def _write_photo(sheet: Sheet, path: Path, outputs: Outputs, image: Image | None
     else:
         picture = image
     _hide_and_draw(Picture(picture), Record(*next(sheet.frames())), [], sheet.results, outputs)
-    write_photo(path, picture, overwrite=outputs.overwrite)
+    write_photo(path, picture, overwrite=outputs.replaces)
 
 
 def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[[int], None]) -> list[str]:
@@ -184,7 +184,7 @@ def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[
                 audio_from=sheet.path,
                 stretch=stretch,
                 colours=None if planar is None else planar.colours,
-                overwrite=outputs.overwrite,
+                overwrite=outputs.replaces,
             ) as sink,
             WriteBehind(sink.write) as behind,
         ):
