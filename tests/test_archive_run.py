@@ -26,6 +26,7 @@ from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex
 from facecam.archive.inputs import VIDEO, Item, plan
 from facecam.archive.label import Outcome, Tools, label_files, prepare
 from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VIDEO_COPY, VTT, Outputs
+from facecam.archive.run import Run
 from facecam.archive.study import Study
 from facecam.archive.worker import SegmentTask, WriteTask
 from facecam.cli import invoke
@@ -317,6 +318,27 @@ def test_a_video_that_gives_fewer_pictures_when_it_is_read_again_does_not_end_th
     assert [done.path.name for done in outcome.done] == ["known.jpg"]
     assert "a.mkv: gave fewer pictures" in outcome.problems[0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["known.labelled.jpg"]
+
+
+def test_a_file_that_vanishes_when_a_run_goes_on(
+    archive: Path, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a disk that is pulled out; nothing of it is read any more, and the run does not end with it."""
+    photo = tmp_path / "in" / "a.jpg"
+    photo.parent.mkdir()
+    shutil.copy(archive / "known.jpg", photo)
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        run(photo.parent, tmp_path / "out", tools, index)
+        same = Run._same
+
+        def gone(self: Run, known: Any) -> Any:
+            found = same(self, known)
+            photo.unlink()
+            return found
+
+        monkeypatch.setattr(Run, "_same", gone)
+        outcome = run(photo.parent, tmp_path / "out", tools, index, resume=True)
+    assert not outcome.problems and [done.kept for done in outcome.done] == [True]
 
 
 def test_a_run_that_goes_on_keeps_sidecars_of_other_programs(tools: Tools, tmp_path: Path) -> None:
