@@ -43,12 +43,20 @@ def no_interrupt() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    # Another thread may take the signal, which Python then tells the main one all the same.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number)) if main else None
     resource_tracker.ensure_running()  # starting it lets SIGINT through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def serve(pipe: Connection, outfit: Makes) -> None:
