@@ -25,9 +25,10 @@ from facecam.archive.crew import Alone, Crew, Outfit, Processes, processes_for
 from facecam.archive.index import FAILED, WRITTEN, ArchiveIndex
 from facecam.archive.inputs import VIDEO, Item, plan
 from facecam.archive.label import Outcome, Tools, label_files, prepare
-from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VTT, Outputs
+from facecam.archive.outputs import CROPS, CSV, HTML, JSONL, VIDEO_COPY, VTT, Outputs
+from facecam.archive.run import Run
 from facecam.archive.study import Study
-from facecam.archive.worker import SegmentTask
+from facecam.archive.worker import SegmentTask, WriteTask
 from facecam.cli import invoke
 from facecam.engine import Engine
 from facecam.errors import ArchiveError, OutputError
@@ -255,6 +256,106 @@ def test_a_changed_file_is_done_again_and_a_touched_one_is_not(archive: Path, to
     assert lines(tmp_path / "out" / "photos.sightings.jsonl")[1]["faces"][0]["name"] is None
 
 
+@pytest.mark.parametrize("now", ["shorter", "longer"])
+def test_what_changed_before_it_was_drawn_on_is_told_and_not_drawn(
+    now: str, archive: Path, tools: Tools, tmp_path: Path
+) -> None:
+    """As a recording that goes on: its new pictures nobody looked at, and boxes or blurring would miss on others."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    video, photo = film(inputs / "a.mkv", pictures(14), gop=7), inputs / "b.jpg"
+    shutil.copy(archive / "known.jpg", photo)
+    shutil.copy(archive / "known.jpg", inputs / "c.jpg")
+
+    class Changing(Alone):
+        def submit(self, key: Hashable, task: Any) -> None:
+            self._worker._picture = None  # as if another process had studied the photo
+            if isinstance(task, WriteTask) and task.sheet.path == video:
+                film(video, pictures(7 if now == "shorter" else 28), gop=7)
+            elif isinstance(task, WriteTask) and task.sheet.path == photo:
+                shutil.copy(ASTRONAUT, photo)
+            super().submit(key, task)
+
+    def label(crew: Any = None) -> Outcome:
+        outputs = Outputs(tmp_path / "out", frozenset({VIDEO_COPY, JSONL}), blur="all")
+        return label_files(plan([str(inputs)])[0], tools, outputs, index=index, resume=True, crew=crew)
+
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        outcome = label(lambda tick: Changing(tools.engine, tools.matcher, tick))
+        assert [done.path.name for done in outcome.done] == ["c.jpg"]
+        for line, path in zip(outcome.problems, (video, photo), strict=True):
+            assert line.startswith(f"{path}: changed while it was labelled")
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"c.labelled.jpg", "photos.sightings.jsonl"}
+        outcome = label()
+    assert not outcome.problems and [done.kept for done in outcome.done] == [False, False, True]
+    frames = 7 if now == "shorter" else 28
+    assert len(lines(tmp_path / "out" / "a.sightings.jsonl")) == 2 + frames
+    with FileSource(tmp_path / "out" / "a.labelled.mp4") as copy:
+        assert sum(1 for _ in copy) == frames
+
+
+def test_a_video_that_gives_fewer_pictures_when_it_is_read_again_does_not_end_the_run(
+    archive: Path, tools: Tools, tmp_path: Path
+) -> None:
+    """As on a disk that is dying."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    video = film(inputs / "a.mkv", pictures(14), gop=7)
+    shutil.copy(archive / "known.jpg", inputs)
+
+    class Dying(Alone):
+        def submit(self, key: Hashable, task: Any) -> None:
+            if isinstance(task, WriteTask) and task.sheet.path == video:
+                status = video.stat()
+                film(video, pictures(7), gop=7)
+                os.truncate(video, status.st_size)
+                os.utime(video, ns=(status.st_atime_ns, status.st_mtime_ns))
+            super().submit(key, task)
+
+    outputs = Outputs(tmp_path / "out", frozenset({VIDEO_COPY}))
+    prepare(outputs)
+    items = plan([str(inputs)])[0]
+    outcome = label_files(items, tools, outputs, crew=lambda tick: Dying(tools.engine, tools.matcher, tick))
+    assert [done.path.name for done in outcome.done] == ["known.jpg"]
+    assert "a.mkv: gave fewer pictures" in outcome.problems[0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["known.labelled.jpg"]
+
+
+def test_a_file_that_vanishes_when_a_run_goes_on(
+    archive: Path, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a disk that is pulled out; nothing of it is read any more, and the run does not end with it."""
+    photo = tmp_path / "in" / "a.jpg"
+    photo.parent.mkdir()
+    shutil.copy(archive / "known.jpg", photo)
+    with ArchiveIndex.open(tmp_path / "archive.db", create=True) as index:
+        run(photo.parent, tmp_path / "out", tools, index)
+        same = Run._same
+
+        def gone(self: Run, known: Any) -> Any:
+            found = same(self, known)
+            photo.unlink()
+            return found
+
+        monkeypatch.setattr(Run, "_same", gone)
+        outcome = run(photo.parent, tmp_path / "out", tools, index, resume=True)
+    assert not outcome.problems and [done.kept for done in outcome.done] == [True]
+
+
+def test_a_run_that_goes_on_keeps_sidecars_of_other_programs(tools: Tools, tmp_path: Path) -> None:
+    photo, sidecar = tmp_path / "in" / "a.jpg", tmp_path / "in" / "a.jpg.xmp"
+    photo.parent.mkdir()
+    shutil.copy(HOPPER, photo)
+    sidecar.write_text("of another program")
+    command = ["label", str(photo), "-o", str(tmp_path), "--xmp", "--index", str(tmp_path / "a.db")]
+    for more in ([], ["--resume"], ["--resume"]):
+        assert invoke([*command, *more]) == 1
+        assert sidecar.read_text() == "of another program"
+    sidecar.rename(tmp_path / "kept.xmp")
+    assert invoke([*command, "--resume"]) == 0
+    assert "Grace Hopper" in sidecar.read_text()
+
+
 def test_other_settings_are_another_analysis(archive: Path, tools: Tools, tmp_path: Path) -> None:
     studied: list[Any] = []
     only = tmp_path / "in"
@@ -311,6 +412,22 @@ def test_two_workers_one_of_which_is_killed_give_the_same(
     for pid in killed:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_worker_that_dies_when_it_has_written_is_no_failure(archive: Path, tools: Tools, tmp_path: Path) -> None:
+    """Its outputs are there, and are ours."""
+
+    class Deadly(Processes):
+        def _send(self, hand: Any) -> None:
+            super()._send(hand)
+            if isinstance(hand.task, WriteTask) and not hand.tries:
+                hand.pipe.recv()  # its answer, which is lost with it
+                os.kill(hand.process.pid, signal.SIGKILL)
+
+    outputs = Outputs(tmp_path, frozenset({JSONL, CROPS}))
+    crew = lambda tick: Deadly(Outfit.of(tools.engine, tools.matcher, 1), 1)  # noqa: E731
+    outcome = label_files(plan([str(archive / "c.mkv")])[0], tools, outputs, crew=crew)
+    assert not outcome.problems and len(outcome.done[0].outputs) == 2
 
 
 def test_a_file_that_kills_every_worker_is_reported(archive: Path, tools: Tools, tmp_path: Path) -> None:
@@ -623,14 +740,25 @@ def test_two_runs_do_not_share_an_index(
 ) -> None:
     from facecam.archive.lock import alone
 
-    index = tmp_path / "archive.db"
+    index, link = tmp_path / "archive.db", tmp_path / "link.db"
+    link.symlink_to(index)
     with alone(index):
-        assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(index)]) == 1
-    assert "another facecam" in capsys.readouterr().err
+        for path in (index, link):
+            assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(path)]) == 1
+            assert "another facecam" in capsys.readouterr().err
     assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--index", str(index)]) == 0
 
 
 # --- the index -------------------------------------------------------------------------------------------
+
+
+def test_a_temporary_index_that_finds_no_room_says_where() -> None:
+    with contextlib.closing(ArchiveIndex.temporary()) as index:
+        index._db._connection.execute("PRAGMA max_page_count = 30").fetchone()  # as on a disk that is full
+        with pytest.raises(OutputError, match=r"temporary archive index .*TMPDIR.*disk is full"):
+            for n in range(1000):
+                item = Item(Path(f"{n}.mp4"), VIDEO, str(n))
+                index.enter(item, size=0, modified=0, digest="", params="", space="", info={}, limits=[(None, None)])
 
 
 def test_an_index_that_is_none(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from facecam.archive.report import CSV_COLUMNS
-from facecam.cli import invoke
+from facecam.cli import common, invoke
 from facecam.values import SourceInfo
 from facecam.video.sinks import VideoSink
 from tests.support import ASTRONAUT, COFFEE, HOPPER, facecam, lines, portrait
@@ -188,6 +188,21 @@ def test_the_good_inputs_are_done_beside_the_bad(
     assert (out / "clip.sightings.jsonl").exists()
 
 
+def test_a_name_that_leaves_no_room_for_those_of_its_outputs(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As downloads have that are called after their title; the rest is done."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    shutil.copy(clip, inputs / f"{'a' * 245}.mp4")
+    shutil.copy(HOPPER, inputs / f"{'b' * 249}.jpg")
+    shutil.copy(HOPPER, inputs / "c.jpg")
+    assert invoke(["label", str(inputs), "-o", str(tmp_path / "out"), "--xmp"]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "cannot be written" in line]
+    assert len(told) == 2 and all("the name is too long" in line for line in told)
+    assert (tmp_path / "out" / "c.labelled.jpg").exists() and (inputs / "c.jpg.xmp").exists()
+
+
 def test_a_one_pixel_photo_and_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1, 3), np.uint8))
     assert invoke(["label", str(tmp_path / "dot.png"), "-o", str(tmp_path / "o")]) == 0
@@ -250,25 +265,42 @@ def test_cuda_without_a_gpu_fails_clearly(clip: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_in_the_middle_leaves_nothing(clip: Path, tmp_path: Path, own_home: Path) -> None:
+@pytest.mark.parametrize(("name", "workers"), [("SIGINT", "0"), ("SIGTERM", "0"), ("SIGHUP", "1")])
+def test_what_ends_it_in_the_middle_leaves_nothing(
+    name: str, workers: str, clip: Path, tmp_path: Path, own_home: Path
+) -> None:
+    """Ctrl-C, a batch system, a terminal that is closed, which tells all of its processes."""
     long = tmp_path / "long.mp4"
     with VideoSink(long, SourceInfo("long", 640, 360, fps=25)) as sink:
         picture = cv2.resize(portrait("grace_hopper"), (640, 360))
-        for k in range(3000):
+        for k in range(1500):
             sink.write(picture, k / 25)
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "facecam", "label", str(long), "-o", str(out)], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not out.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+        [sys.executable, "-m", "facecam", "label", str(long), "-o", str(out), "--workers", workers],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not list(out.glob(".facecam-*")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, getattr(signal, name))
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130, error
     assert "interrupted" in error and "Traceback" not in error
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_what_is_ignored_stays_ignored() -> None:
+    """nohup facecam label: the run outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with common.stopped_cleanly():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def as_nobody(arguments: list[str], log: Path) -> int:
@@ -299,16 +331,17 @@ def test_no_permission_as_another_user(clip: Path, tmp_path: Path) -> None:
         shutil.copy(clip, base / "clip.mp4")
         (base / "clip.mp4").chmod(0o644)
         (base / "locked").mkdir(mode=0o755)
+        (base / "closed").mkdir(mode=0o744)  # its list may be read, but no file in it
         shutil.copytree(Path(os.environ["FACECAM_HOME"]) / "models", base / "home" / "models")
         for path in [base / "home", *(base / "home").rglob("*")]:
             os.chown(path, 65534, 65534)
         os.environ["FACECAM_HOME"] = str(base / "home")
-        for target in ("locked", "locked/below"):
+        for target in ("locked", "locked/below", "closed"):
             code = as_nobody(["label", str(base / "clip.mp4"), "-o", str(base / target)], tmp_path / "log")
             told = (tmp_path / "log").read_text()
             assert code == 1, told
             assert "no permission" in told and "Traceback" not in told
-            assert list((base / "locked").iterdir()) == []
+            assert list((base / "locked").iterdir()) == list((base / "closed").iterdir()) == []
     finally:
         shutil.rmtree(base)
 

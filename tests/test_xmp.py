@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import xml.etree.ElementTree as ElementTree
@@ -140,6 +141,16 @@ def test_a_sidecar_of_another_program_is_kept(tmp_path: Path) -> None:
     write_sidecar(photo, [face("Grace")])  # now it is ours
     assert parsed(other.read_text(encoding="utf-8"))[0] == ["Grace"]
     assert write_sidecar(photo, []) is None and not other.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    cv2.imwrite(str(photo), np.zeros((100, 100, 3), np.uint8))
+    os.mkfifo(sidecar_path(photo))
+    with pytest.raises(OutputError, match="move it away"):
+        write_sidecar(photo, [face()])
+    assert write_sidecar(photo, []) is None and renew_sidecar(photo, [face()]) is None
 
 
 def test_a_relabelling_renews_only_what_is_ours(tmp_path: Path) -> None:

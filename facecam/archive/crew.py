@@ -7,17 +7,16 @@ import math
 import multiprocessing
 import os
 import pickle
-import sys
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Final, Protocol
 
 from facecam.archive.inputs import PHOTO, Item
+from facecam.archive.process import SoFar, no_interrupt, serve
 from facecam.archive.study import DIVIDED
 from facecam.archive.tools import Tools
-from facecam.archive.worker import Task, Worker
+from facecam.archive.worker import Task, Worker, again
 from facecam.engine import Engine, open_engine
 from facecam.errors import FacecamError, UsageFault
 from facecam.evidence import Matches
@@ -29,8 +28,6 @@ from facecam.zoo.session import cores
 RETRIES: Final = 1
 #: Seconds that a process has to end by itself.
 _GRACE: Final = 5.0
-#: Seconds between two words of a process about how far it is.
-_TOLD_EVERY: Final = 0.2
 #: Bytes of files, and files, from which on it pays to start processes of their own: about ten seconds of work each, of
 #: which starting takes one. Measured on two cores with a talk of 640 x 360, whose 26 copies have as many bytes, and
 #: with photos of 250 x 250.
@@ -174,20 +171,17 @@ class _Hand:
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _SoFar:
-    """What a process says while it is at work."""
-
-    frames: int
-
-
 class Processes:
     """Several processes of this machine."""
 
     def __init__(
         self, outfit: Outfit, count: int, tick: Callable[[Hashable, int], None] = lambda key, frames: None
     ) -> None:
-        """``tick`` is told (key, frames done), by the thread that waits."""
+        """``tick`` is told (key, frames done), by the thread that waits.
+
+        A process starts when there is something for it to do: where none can be started, `submit` raises FacecamError,
+        and `wait` where one died.
+        """
         if count < 1:
             raise UsageFault(f"--workers is at least 1, not {count}")
         self._outfit = outfit
@@ -196,10 +190,20 @@ class Processes:
         self._hands = [_Hand() for _ in range(count)]
 
     def _start(self, hand: _Hand) -> None:
-        hand.pipe, theirs = self._context.Pipe()
-        hand.process = self._context.Process(target=_serve, args=(theirs, self._outfit), daemon=True)
-        hand.process.start()
-        theirs.close()
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=serve, args=(theirs, self._outfit), daemon=True)
+        try:
+            with no_interrupt():
+                process.start()
+        except OSError as error:  # no process more is allowed, or it was killed before it had read its outfit
+            ours.close()
+            reason = error.strerror or error
+            raise FacecamError(
+                f"a worker process cannot be started ({reason}); free some memory, or ask for fewer by --workers"
+            ) from error
+        finally:
+            theirs.close()
+        hand.process, hand.pipe = process, ours
 
     @property
     def idle(self) -> int:
@@ -232,7 +236,7 @@ class Processes:
                     if lost is not None:
                         return lost
                     continue
-                if isinstance(answer, _SoFar):
+                if isinstance(answer, SoFar):
                     self._tick(hand.key, answer.frames)
                     continue
                 key, hand.task = hand.key, None
@@ -245,7 +249,8 @@ class Processes:
         hand.pipe.close()
         self._start(hand)
         hand.tries += 1
-        if hand.tries <= RETRIES:
+        if hand.tries <= RETRIES and hand.task is not None:
+            hand.task = again(hand.task)
             self._send(hand)
             return None
         key, hand.task = hand.key, None
@@ -267,38 +272,3 @@ class Processes:
                 hand.process.join()
             hand.pipe.close()
         self._hands = []
-
-
-def _serve(pipe: Connection, outfit: Outfit) -> None:
-    """The body of a worker process: tasks come through the pipe until None does, or its other end is gone."""
-    import signal
-
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that started it
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # which then says so
-    cv2.setNumThreads(1)
-    failed: FacecamError | None = None
-    worker: Worker | None = None
-    told = time.monotonic()
-
-    def tick(frames: int) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= _TOLD_EVERY:
-            told = now
-            pipe.send(_SoFar(frames))
-
-    try:
-        worker = outfit.worker()
-    except FacecamError as error:
-        failed = error  # told to whoever asks for something
-    # Who sent the task may be gone by the time when there is something to say.
-    with contextlib.suppress(EOFError, OSError):
-        while (task := pipe.recv()) is not None:
-            answer: Any = failed
-            if worker is not None:
-                try:
-                    answer = worker.do(task, tick)
-                except FacecamError as error:
-                    answer = error
-            pipe.send(answer)

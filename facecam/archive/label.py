@@ -86,7 +86,7 @@ def label_files(
     kept = index is not None
     index = ArchiveIndex.temporary() if index is None else index
     shared = shared_outputs(items, outputs) if album else []
-    check_free(shared, replace(outputs, overwrite=True) if resume else outputs)
+    check_free(shared, replace(outputs, ours=True) if resume else outputs)
     state = Run(items, tools, outputs, index, watcher, resume, kept, finished)
     workers = Alone(tools.engine, tools.matcher, state.tick) if crew is None else crew(state.tick)
     try:

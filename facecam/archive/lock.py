@@ -20,7 +20,8 @@ def alone(index: Path) -> Iterator[None]:
         ArchiveError: another run holds it.
     """
     try:
-        handle = os.open(f"{index}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        # Beside the file itself: two runs may come by it on different ways.
+        handle = os.open(f"{os.path.realpath(index)}.lock", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError:
         yield  # opening the index itself tells what is wrong with the folder
         return

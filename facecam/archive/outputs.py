@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Outputs:
     """What to write and where.
 
     Attributes:
-        folder: of the outputs. write: of `WRITE`. overwrite: replace what exists.
+        folder: of the outputs. write: of `WRITE`. overwrite: replace what exists, whoever wrote it.
+        ours: outputs that exist are of an earlier try and are replaced; other programs' sidecars are not.
         xmp: sidecars beside photos. blur: one of `hiding.BLUR`; boxes: draw boxes and names.
     """
 
@@ -39,10 +41,16 @@ class Outputs:
     xmp: bool = False
     blur: str = NONE
     boxes: bool = True
+    ours: bool = False
 
     def __post_init__(self) -> None:
         if not self.write <= set(WRITE) or self.blur not in BLUR:
             raise ValueError(f"outputs are of {WRITE}, blur of {BLUR}, not {sorted(self.write)} and {self.blur!r}")
+
+    @property
+    def replaces(self) -> bool:
+        """Whether outputs that exist are replaced."""
+        return self.overwrite or self.ours
 
     def of_video(self, stem: str) -> dict[str, Path]:
         """Kind -> path of the files that a video gives by itself, in the order of `WRITE`."""
@@ -61,7 +69,7 @@ class Outputs:
         if HTML not in self.write:
             return None
         path = self.folder / REPORT
-        if len(items) != 1 or not path.exists() or is_report_of(path, items[0].path):
+        if len(items) != 1 or not os.path.exists(path) or is_report_of(path, items[0].path):
             return path
         base = self.folder / items[0].stem
         return base.with_name(f"{base.name}.{REPORT}")

@@ -7,11 +7,12 @@ Every step is kept in an index before the next one begins.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from facecam.archive.crew import WorkerLost
@@ -96,11 +97,12 @@ class Run:
         goals = targets(file.item, self.outputs)
         try:
             if known is not None and known.outputs.get("base") == self._base(file):
-                file.outputs = replace(self.outputs, overwrite=True)  # what is there is ours
+                file.outputs = replace(self.outputs, ours=True)  # what is there is ours
             else:
                 check_free(list(goals.values()), self.outputs)
-            if known is not None and known.params == self.params and self._same(known) and self._asked(known):
-                self._go_on(file, known)
+            status = None if known is None or known.params != self.params else self._same(known)
+            if known is not None and status is not None and self._asked(known):
+                self._go_on(file, known, status)
             else:
                 task = SurveyTask(file.item.path, file.item.kind, self.tools.study, self.kept)
                 self.push(_SURVEY, file, "survey", task)
@@ -110,26 +112,25 @@ class Run:
     def _base(self, file: _File) -> str:
         return str((self.outputs.folder / file.item.stem).absolute())
 
-    def _same(self, known: Entry) -> bool:
-        """Whether a file is still what it was."""
+    def _same(self, known: Entry) -> os.stat_result | None:
+        """What the system says of a file that is still what it was; None of another one."""
         if known.state == FAILED:
-            return False
-        try:
+            return None
+        with contextlib.suppress(OSError):
             status = known.item.path.stat()
-            if status.st_size != known.size:
-                return False
-            return status.st_mtime_ns == known.modified or file_digest(known.item.path) == known.digest
-        except OSError:
-            return False
+            if status.st_size == known.size and (
+                status.st_mtime_ns == known.modified or file_digest(known.item.path) == known.digest
+            ):
+                return status
+        return None
 
     def _asked(self, known: Entry) -> bool:
         """Whether a file that was named was named out of the people that are asked for now."""
         only = None if self.tools.only is None else sorted(self.tools.only)
         return known.state == PLANNED or known.info.get("only") == only
 
-    def _go_on(self, file: _File, known: Entry) -> None:
+    def _go_on(self, file: _File, known: Entry, status: os.stat_result) -> None:
         """Take up a file where an earlier run left it."""
-        status = known.item.path.stat()
         self.index.touch(known.id, file.item, size=status.st_size, modified=status.st_mtime_ns)
         file.entry = known.id
         file.named = known.state != PLANNED
@@ -151,7 +152,7 @@ class Run:
         files = known.outputs.get("files", [])
         if known.info.get(PENDING) or known.outputs.get("stale"):
             return False  # a relabelling gave other names than what is written or drawn
-        return known.outputs.get("choice") == _choice(self.outputs) and all(Path(name).exists() for name in files)
+        return known.outputs.get("choice") == _choice(self.outputs) and all(map(os.path.exists, files))
 
     # Steps
 

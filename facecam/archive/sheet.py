@@ -49,6 +49,7 @@ class Sheet:
         pictures: best context crop of a track, PNG or JPEG, as far as wanted.
         timing: of the analysis. damaged: as `FileSource.damaged`. whole: the video is not cut by --start or --end.
         largest: (width, height) of the largest picture of a video; its first one's are in ``info``.
+        stamp: size in bytes and time of change in ns of the input when it was opened first.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Sheet:
     damaged: int = 0
     whole: bool = True
     largest: tuple[int, int] = (0, 0)
+    stamp: tuple[int, int] = (0, 0)
 
     def rows(self) -> list[Interval]:
         """Of timeline.csv."""

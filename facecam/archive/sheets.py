@@ -157,4 +157,5 @@ def sheet_of(
         entry.info["damaged"],
         entry.info["whole"],
         (max(piece.size[0] for piece in pieces), max(piece.size[1] for piece in pieces)),
+        (entry.size, entry.modified),
     )

@@ -7,7 +7,7 @@ again elsewhere when a process died over it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,13 @@ class WriteTask:
 
 
 Task = SurveyTask | SegmentTask | WriteTask
+
+
+def again(task: Task) -> Task:
+    """The task for another process, after one died over it: that may have written some of the outputs, or all."""
+    if isinstance(task, WriteTask):
+        return replace(task, outputs=replace(task.outputs, ours=True))
+    return task
 
 
 class Worker:

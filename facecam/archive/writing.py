@@ -20,7 +20,7 @@ from facecam.archive.outputs import CROPS, CSV, JSONL, VIDEO_COPY, VTT, Outputs
 from facecam.archive.sheet import Sheet
 from facecam.archive.vtt import write_vtt
 from facecam.archive.xmp import write_sidecar
-from facecam.errors import OutputError
+from facecam.errors import MediaError, OutputError
 from facecam.geometry import between
 from facecam.pipeline import CutTest
 from facecam.values import Box, Face, Frame, Image, Sighting
@@ -45,10 +45,14 @@ def check_free(paths: Iterable[Path], outputs: Outputs) -> None:
     """Make the folders; refuse what is there already.
 
     Raises:
-        OutputError: an output exists (without ``overwrite``), or its folder cannot be made.
+        OutputError: an output exists (where none `replaces` it), or its folder cannot be made.
     """
     for path in paths:
-        if path.exists() and not outputs.overwrite:
+        try:
+            exists = path.exists()
+        except OSError as error:  # the name is too long, the folder may not be entered
+            raise output_error(path, error) from error
+        if exists and not outputs.replaces:
             raise OutputError(f"{path}: exists already; use --overwrite or another --output-dir")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +79,8 @@ def write_outputs(
         image: a photo's picture, upright, where the caller has it; it is drawn on.
 
     Raises:
-        MediaError: the input cannot be read any more. OutputError: an output cannot be written.
+        MediaError: the input cannot be read any more, or has changed since it was looked at.
+        OutputError: an output cannot be written.
     """
     start = time.perf_counter()
     files = targets(Item(sheet.path, sheet.kind, sheet.stem), outputs)
@@ -88,12 +93,12 @@ def write_outputs(
             done.outputs.append(sidecar)
     else:
         with contextlib.ExitStack() as stack:
-            _write_texts(sheet, files, outputs.overwrite, stack, lambda: time.perf_counter() - start)
+            _write_texts(sheet, files, outputs.replaces, stack, lambda: time.perf_counter() - start)
             if VIDEO_COPY in files:
                 done.warnings += _write_video(sheet, files[VIDEO_COPY], outputs, progress)
     if CROPS in outputs.write:
         pictures = [(seen, sheet.pictures[seen.track]) for seen in sheet.appearances() if seen.track in sheet.pictures]
-        done.outputs += write_crops(outputs.folder, sheet.stem, pictures, overwrite=outputs.overwrite)
+        done.outputs += write_crops(outputs.folder, sheet.stem, pictures, overwrite=outputs.replaces)
     done.seconds = time.perf_counter() - start
     return done
 
@@ -133,10 +138,26 @@ def _last_line(sheet: Sheet, rows: list[Any], took: float) -> str:
 # --- labelled copies -------------------------------------------------------------------------------------
 
 
+def _check_same(sheet: Sheet) -> None:
+    """What was found is of the pictures that were looked at: on others, boxes and blurring would miss.
+
+    Raises:
+        MediaError: the input has changed: it was replaced, or is still being written.
+    """
+    with contextlib.suppress(OSError):  # reading it tells
+        status = sheet.path.stat()
+        if (status.st_size, status.st_mtime_ns) != sheet.stamp:
+            raise MediaError(f"{sheet.path}: changed while it was labelled; label it again when nothing writes to it")
+
+
 def _write_photo(sheet: Sheet, path: Path, outputs: Outputs, image: Image | None) -> None:
-    picture = read_photo(sheet.path) if image is None else image
+    if image is None:
+        picture = read_photo(sheet.path)
+        _check_same(sheet)
+    else:
+        picture = image
     _hide_and_draw(Picture(picture), Record(*next(sheet.frames())), [], sheet.results, outputs)
-    write_photo(path, picture, overwrite=outputs.overwrite, profile=profile_of(sheet.path))
+    write_photo(path, picture, overwrite=outputs.replaces, profile=profile_of(sheet.path))
 
 
 def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[[int], None]) -> list[str]:
@@ -149,9 +170,12 @@ def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[
     stretch = None if sheet.whole else (shift, sheet.pieces[-1][2][1])
     pairs = _with_near(sheet, outputs)
     before: list[Box] = []
+    _check_same(sheet)
     # Two cores are full with a thread that decodes and one that encodes; more of either take the time from the other.
     with contextlib.closing(_all_frames(sheet, steady=encoding_threads() == 1)) as frames:
-        first = next(frames)
+        first = next(frames, None)
+        if first is None:
+            raise _short(sheet)
         planar = first.planar()
         with (
             VideoSink(
@@ -160,7 +184,7 @@ def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[
                 audio_from=sheet.path,
                 stretch=stretch,
                 colours=None if planar is None else planar.colours,
-                overwrite=outputs.overwrite,
+                overwrite=outputs.replaces,
             ) as sink,
             WriteBehind(sink.write) as behind,
         ):
@@ -179,9 +203,14 @@ def _write_video(sheet: Sheet, path: Path, outputs: Outputs, progress: Callable[
                     _hide(canvas, before)
                 behind.put(picture, frame.time - shift)
                 progress(count)
+            _check_same(sheet)
             if now is not None:
-                raise RuntimeError(f"the second pass ended before frame {now[0].index} of the first")
+                raise _short(sheet)
     return [*sink.warnings]
+
+
+def _short(sheet: Sheet) -> MediaError:
+    return MediaError(f"{sheet.path}: gave fewer pictures when it was read again; check the disk and label it again")
 
 
 def _with_near(sheet: Sheet, outputs: Outputs) -> Iterator[tuple[Record, list[tuple[int, Box]]]]:

@@ -145,6 +145,8 @@ def area(stored: Header, box: Box) -> tuple[float, float, float, float]:
 
 def _is_own(path: Path) -> bool:
     try:
+        if path.is_fifo():  # it would wait for a writer
+            return False
         with path.open("rb") as file:
             return _MARK in file.read(1000)
     except FileNotFoundError:

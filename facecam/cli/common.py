@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +20,24 @@ if TYPE_CHECKING:
     from facecam.engine import Engine
     from facecam.evidence import Matches
     from facecam.people.gallery import Gallery
+
+
+@contextlib.contextmanager
+def stopped_cleanly() -> Iterator[None]:
+    """Within the block SIGTERM (of a batch system, `timeout`) and SIGHUP (the terminal is gone) end it as Ctrl-C does:
+    nothing is left half-written. What is ignored (nohup) stays so. Does nothing outside of the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def note(line: str) -> None:

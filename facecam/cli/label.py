@@ -131,6 +131,7 @@ def label(
     if not items:
         return common.failed(problems)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(common.stopped_cleanly())
         opened = common.open_engine(settings)
         gallery = stack.enter_context(_closing(common.open_gallery()))
         matcher = opened.matcher(gallery)

@@ -289,7 +289,8 @@ def temporary_database(kind: Kind) -> Database:
     folder for temporary files."""
     db = sqlite.connect("")
     migrate(db, kind, None)
-    return Database(db, Path(":memory:"), kind, None)
+    # What messages call it: where there may be too little room.
+    return Database(db, Path(f"the temporary {kind.noun} (in TMPDIR, or else /var/tmp)"), kind, None)
 
 
 def _no_room(path: Path, kind: Kind) -> str | None:
