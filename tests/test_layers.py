@@ -44,7 +44,7 @@ FLOORS = [
 ]
 #: What train/ and export/ may take from facecam.
 SHARED = {"facecam.errors", "facecam.values", "facecam.zoo.card", "facecam.zoo.dlib", "facecam.vision.align"}
-EXPORT_TOO = {"facecam.zoo.session", "facecam.people.calibrate", "facecam.people.match"}
+EXPORT_TOO = {"facecam.zoo.session", "facecam.zoo.graph", "facecam.people.calibrate", "facecam.people.match"}
 #: Heavy or delicate package -> the only modules that may import it.
 ALONE = {
     "onnxruntime": {"facecam.zoo.session"},
