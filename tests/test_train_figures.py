@@ -196,6 +196,10 @@ def test_an_embedder_of_noise_finds_nobody() -> None:
     assert figures["dir_1"] < 0.3 and figures["verification"] < 0.7
 
 
+def test_verification_of_a_few_pairs_is_a_number() -> None:
+    assert openset.ten_fold(np.array([0.9, 0.8, 0.85]), np.array([0.1, 0.2])) == 1.0
+
+
 def test_the_threshold_names_no_more_strangers_than_promised() -> None:
     vectors, listed = people(strangers=300, spread=0.3)
     figures = openset.evaluate(vectors, listed)

@@ -132,12 +132,13 @@ def draw_pairs(known: list[list[int]], seed: int, per_person: int) -> tuple[np.n
 
 
 def ten_fold(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """LFW's protocol: the threshold from nine folds, accuracy on the tenth, the mean of ten."""
+    """LFW's protocol: the threshold from nine folds, accuracy on the tenth, the mean of ten; of fewer where there are
+    fewer pairs."""
     scores = np.concatenate([genuine, impostor])
     truth = np.concatenate([np.ones(len(genuine), bool), np.zeros(len(impostor), bool)])
     fold = np.concatenate([np.arange(len(genuine)) % 10, np.arange(len(impostor)) % 10])
     accuracies = []
-    for held in range(10):
+    for held in np.unique(fold):
         rest = fold != held
         threshold = best_threshold(scores[rest], truth[rest])
         accuracies.append(np.mean((scores[~rest] >= threshold) == truth[~rest]))
