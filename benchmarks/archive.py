@@ -157,6 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     archive = arguments.folder / "archive"
     print(f"{make(archive)} files in {archive}")
+    os.environ["FACECAM_HOME"] = str(arguments.folder / "home")  # the user's own gallery is left alone
     subprocess.run(
         [sys.executable, "-m", "facecam", "enroll", "--from-dir", str(DATA / "clip" / "people")],
         stdout=subprocess.DEVNULL, check=False,
