@@ -14,8 +14,9 @@ run: $(VENV)/.demo-installed
 	$(VENV)/$(BIN)/facecam run
 
 # A file of tests stays with one worker, since what its tests share is made once. More than four workers want more memory than they save time.
+# A worker that dies ends the run: pytest-xdist would wait for ever for its file.
 test: lint
-	$(TEST_VENV)/$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(TEST_VENV)/$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 lint: $(TEST_VENV)/.installed
 	$(TEST_VENV)/$(BIN)/ruff check .

@@ -293,6 +293,7 @@ def test_what_ends_it_in_the_middle_leaves_nothing(
 def test_what_is_ignored_stays_ignored() -> None:
     """nohup facecam label: the run outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    other = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray, in a test before this one, takes it for good
     try:
         with common.stopped_cleanly():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -301,6 +302,7 @@ def test_what_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, other)
 
 
 def as_nobody(arguments: list[str], log: Path) -> int:
