@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from facecam.video.cv import import_cv2
 import_cv2()
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Where a shell that runs no terminal started the tests in its background, Ctrl-C is ignored, in what they start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples at every run, so that a red run means a change; `make fuzz` (FACECAM_FUZZ) looks for new ones.
 settings.register_profile("repeatable", derandomize=True)

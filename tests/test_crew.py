@@ -113,7 +113,6 @@ def test_ctrl_c_does_not_reach_a_process_that_starts(tmp_path: Path) -> None:
 def test_ctrl_c_comes_when_the_process_is_started() -> None:
     """Also where another thread takes the signal, as those of ONNX Runtime may."""
     over, reached = threading.Event(), False
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     threading.Thread(target=over.wait, daemon=True).start()
     try:
         with pytest.raises(KeyboardInterrupt), no_interrupt():
@@ -123,7 +122,6 @@ def test_ctrl_c_comes_when_the_process_is_started() -> None:
         assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         over.set()
-        signal.signal(signal.SIGINT, before)
 
 
 def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path: Path) -> None:
