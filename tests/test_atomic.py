@@ -128,3 +128,12 @@ def test_a_label_run_that_is_killed_leaves_nothing_after_the_next(tmp_path: Path
     done = subprocess.run([*command, "--no-video"], env=environment, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not left(out)
+
+
+def test_what_an_exit_between_making_and_guarding_left_goes_with_the_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from facecam.video import atomic; kept = atomic.Pending(sys.argv[1]); kept.temp.write_text('x');"
+        " kept.commit(); atomic.Pending(sys.argv[2]); sys.exit(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "b")], check=False)
+    assert done.returncode == 3 and [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -23,7 +23,7 @@ from facecam.errors import FacecamError, OutputError
 from facecam.evidence import Matches
 from facecam.people.unknown import UnknownBook
 from facecam.values import Face, Image, Match
-from facecam.video.atomic import output_error
+from facecam.video.atomic import output_error, sweep
 
 __all__ = ["Found", "Labelled", "Outcome", "Tools", "find_people", "label_files", "label_video", "prepare"]
 
@@ -109,6 +109,11 @@ def label_files(
             except OutputError as error:  # what was not labelled before must be told all the same
                 failures.append(str(error))
                 shared = []
+    except BaseException:
+        workers.close()
+        for folder in {outputs.folder, *((outputs.folder / item.stem).parent for item in items)}:
+            sweep(folder)  # what a process had to be killed over
+        raise
     finally:
         workers.close()
         if not kept:

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from facecam.archive.worker import Worker
 from facecam.errors import FacecamError
+from facecam.video.atomic import clear
 
 #: Seconds between two words of a process about how far it is.
 _TOLD_EVERY: Final = 0.2
@@ -94,7 +95,9 @@ def serve(pipe: Connection, outfit: Makes) -> None:
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=_end_as_well, daemon=True).start()
     # Who sent the task may be gone by the time when there is something to say.
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.ExitStack() as last:
+        last.callback(clear)  # a process that is started so ends without atexit
+        last.enter_context(contextlib.suppress(EOFError, OSError))
         while not ended and (task := pipe.recv()) is not None:
             answer: Any = failed
             if worker is not None:

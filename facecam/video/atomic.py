@@ -6,11 +6,12 @@ folder next knows what a killed writer left, and takes it away.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,8 @@ PREFIX = ".facecam-"
 SUFFIX = ".part"
 #: Folders that this process has swept: once is enough, since what dies later is found by the next one.
 _swept: set[Path] = set()
+#: Temporary files of this process (by number, since one that is forked is another): named here before they are made.
+_own: set[tuple[int, Path]] = set()
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -117,6 +120,7 @@ class Pending:
         self._let_go()
 
     def _let_go(self) -> None:
+        _own.discard((os.getpid(), self.temp))
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -125,15 +129,31 @@ class Pending:
 def _temporary(folder: Path) -> tuple[int | None, Path]:
     """A new file that says that it is in use: (what holds it, None where the system has no such locks; its path)."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+        path = folder / f"{PREFIX}{secrets.token_hex(6)}{SUFFIX}"
+        _own.add((os.getpid(), path))
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            _own.discard((os.getpid(), path))
+            raise
         if sys.platform == "win32":  # a file that is open cannot be deleted there, nor renamed
             os.close(handle)
-            return None, Path(name)
+            return None, path
         with contextlib.suppress(OSError):  # a file system without locks: nobody else gets one either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
-            return handle, Path(name)
+            return handle, path
         os.close(handle)  # swept between its making and its lock
+
+
+@atexit.register
+def clear() -> None:
+    """Delete what this process leaves half-written: Ctrl-C may come between a file's making and its guard."""
+    for number, path in _own.copy():
+        if number == os.getpid():
+            with contextlib.suppress(OSError):
+                path.unlink()
+            _own.discard((number, path))
 
 
 def sweep(folder: Path) -> int:
