@@ -135,5 +135,7 @@ def test_what_an_exit_between_making_and_guarding_left_goes_with_the_process(tmp
         "import sys; from facecam.video import atomic; kept = atomic.Pending(sys.argv[1]); kept.temp.write_text('x');"
         " kept.commit(); atomic.Pending(sys.argv[2]); sys.exit(3)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "b")], check=False)
-    assert done.returncode == 3 and [path.name for path in tmp_path.iterdir()] == ["a"]
+    out = tmp_path / "out"
+    out.mkdir()
+    done = subprocess.run([sys.executable, "-c", code, str(out / "a"), str(out / "b")], check=False)
+    assert done.returncode == 3 and [path.name for path in out.iterdir()] == ["a"]
