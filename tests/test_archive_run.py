@@ -499,40 +499,6 @@ def test_many_files_are_done_by_processes_unless_asked_otherwise(
     assert contents(tmp_path / "out") == contents(tmp_path / "alone") == undisturbed
 
 
-class Slow:
-    """A worker, and the outfit that makes it: at work for a second on a file, which it takes away in the end."""
-
-    def worker(self) -> Slow:
-        return self
-
-    def do(self, task: Any, tick: Callable[[int], None]) -> Any:
-        task.touch()
-        try:
-            for frames in range(10):
-                time.sleep(0.1)
-                tick(frames)
-        finally:
-            task.unlink()
-        return "done"
-
-
-def test_processes_tell_how_far_they_are_and_clean_up_when_they_are_ended(tmp_path: Path) -> None:
-    told: list[tuple[Hashable, int]] = []
-    outfit: Any = Slow()
-    workers = Processes(outfit, 1, lambda key, frames: told.append((key, frames)))
-    try:
-        task: Any = tmp_path / "half"
-        workers.submit("a", task)
-        assert workers.wait() == ("a", "done")
-        assert 2 <= len(told) < 10 and told == sorted(told) and {key for key, _ in told} == {"a"}
-        workers.submit("b", task)
-        while not task.exists():
-            time.sleep(0.01)
-    finally:
-        workers.close()
-    assert not task.exists()
-
-
 @pytest.mark.slow
 def test_a_ray_cluster_one_of_whose_workers_is_killed_gives_the_same(
     archive: Path, tools: Tools, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,20 @@ class Busy:
         task.touch()
         try:
             time.sleep(60)
+        finally:
+            task.unlink()
+        return "done"
+
+
+class Slow(Busy):
+    """At work for a second, with a word now and then."""
+
+    def do(self, task: Path, tick: Callable[[int], None]) -> str:
+        task.touch()
+        try:
+            for frames in range(10):
+                time.sleep(0.1)
+                tick(frames)
         finally:
             task.unlink()
         return "done"
@@ -153,3 +167,20 @@ def test_a_process_that_cannot_be_started_is_a_line(
     assert invoke(["label", str(HOPPER), "-o", str(tmp_path), "--workers", "1", "--progress", "none"]) == 1
     told = capsys.readouterr().err.splitlines()
     assert "a worker process cannot be started (Broken pipe)" in told[-1]
+
+
+def test_processes_tell_how_far_they_are_and_clean_up_when_they_are_ended(tmp_path: Path) -> None:
+    told: list[tuple[Hashable, int]] = []
+    outfit: Any = Slow()
+    workers = Processes(outfit, 1, lambda key, frames: told.append((key, frames)))
+    try:
+        task: Any = tmp_path / "half"
+        workers.submit("a", task)
+        assert workers.wait() == ("a", "done")
+        assert 2 <= len(told) < 10 and told == sorted(told) and {key for key, _ in told} == {"a"}
+        workers.submit("b", task)
+        while not task.exists():
+            time.sleep(0.01)
+    finally:
+        workers.close()
+    assert not task.exists()

@@ -117,6 +117,13 @@ def test_a_file_put_aside_by_another_program_is_opened_anew(tmp_path: Path) -> N
     assert numbers(tmp_path / "old") == [1, 2] and numbers(path) == [3]
 
 
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1000))
+
+
 def test_a_full_disk_costs_events_and_nothing_else(tmp_path: Path) -> None:
     said: list[str] = []
     with small_disk(tmp_path / "disk", "64k") as disk:
@@ -124,9 +131,7 @@ def test_a_full_disk_costs_events_and_nothing_else(tmp_path: Path) -> None:
         filler = disk / "filler"
         with Outlets(EventSink(path), [], said.append) as outlets:
             outlets.write(event(0))
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(1000))
+            fill(filler)
             for number in range(1, 200):
                 outlets.write(event(number))
             assert len(said) == 1 and "disk is full" in said[0]
@@ -147,9 +152,7 @@ def test_a_full_disk_under_stdout_leaves_no_half_line(
         with path.open(mode, encoding="utf-8") as stdout, Outlets(EventSink("-"), [], said.append) as outlets:
             monkeypatch.setattr("sys.stdout", stdout)
             outlets.write(event(0))
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(1000))
+            fill(filler)
             for number in range(1, 200):
                 outlets.write(event(number))
             filler.unlink()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from facecam.video.content import HEAD, describe, unread_picture
@@ -199,25 +200,19 @@ def _tiff_depth(data: bytes, tags: dict[int, int]) -> int:
 
 
 def _tiff_profile(data: bytes) -> bytes:
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, _, number, place = struct.unpack_from(order + "HHII", data, entry)
+    for tag, _, number, field in _entries(data):
         if tag == _PROFILE:
+            (place,) = struct.unpack_from(_order(data) + "I", data, field)
             return data[place : place + number]
     return b""
 
 
 def _first_bits(data: bytes) -> int:
     """The first of several BitsPerSample, 16 where it cannot be found."""
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, number, place = struct.unpack_from(order + "HHII", data, entry)
+    for tag, kind, number, field in _entries(data):
         if tag == _BITS and kind == 3 and number > 2:
-            (bits,) = struct.unpack_from(order + "H", data, place)
+            (place,) = struct.unpack_from(_order(data) + "I", data, field)
+            (bits,) = struct.unpack_from(_order(data) + "H", data, place)
             return int(bits)
     return 16
 
@@ -226,12 +221,21 @@ def _tiff_tags(data: bytes) -> dict[int, int]:
     """The short and long single values of the first directory (TIFF 6.0, section 2)."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         raise HeaderError("the TIFF part is damaged")
-    order = "<" if data[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
     tags = {}
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
+    for tag, kind, number, field in _entries(data):
         if kind in (3, 4) and number == 1:
-            (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
+            (tags[tag],) = struct.unpack_from(_order(data) + ("H" if kind == 3 else "I"), data, field)
     return tags
+
+
+def _order(data: bytes) -> str:
+    return "<" if data[:2] == b"II" else ">"
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Tag, type and count of the first directory's entries, and where the four bytes of value or place stand."""
+    (start,) = struct.unpack_from(_order(data) + "I", data, 4)
+    (count,) = struct.unpack_from(_order(data) + "H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(_order(data) + "HHI", data, entry)
+        yield tag, kind, number, entry + 8
