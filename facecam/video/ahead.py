@@ -34,11 +34,14 @@ class ReadAhead(Iterator[T], Generic[T]):
         self._waiting: queue.Queue[T | _Last] = queue.Queue(depth)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._begun = False
 
     def __next__(self) -> T:
         if self._ending.is_set():
             raise StopIteration
+        if not self._begun:  # not before whoever made this can close it: Ctrl-C may come in between
+            self._begun = True
+            self._thread.start()
         item = self._waiting.get()
         if not isinstance(item, _Last):
             return item
@@ -53,7 +56,8 @@ class ReadAhead(Iterator[T], Generic[T]):
         with contextlib.suppress(queue.Empty):
             while True:
                 self._waiting.get_nowait()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         with contextlib.suppress(queue.Full):  # a reader in another thread must not wait for ever
             self._waiting.put_nowait(_Last(None))
 
